@@ -1,0 +1,253 @@
+"""SSConv2d: a convolution that first shuffles some of its input channels over all positions (Eq. 1 to 3)."""
+
+import itertools
+import weakref
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from .shuffle import (
+    channel_slice,
+    check_alpha,
+    draw_permutation,
+    is_permutation,
+    layer_seed,
+    listing_order,
+    resolve_layout,
+    spatial_shuffle,
+)
+
+_drawn = itertools.count()  # so that layers without a seed differ within a process
+
+
+class SSConv2d(nn.Conv2d):
+    """Spatially shuffled convolution: `nn.Conv2d` behind a fixed random permutation of ⌊αC⌋ input channels.
+
+    y = conv(P(x)), where P permutes the values of the shuffled channels jointly over all positions and channels
+    (Sec. 3.1; Eq. 2, or Eq. 3 in a grouped convolution). It has no parameters beyond the convolution's, whose state
+    dict therefore loads; π is the persistent buffer `permutation`, int64, of length m = H·W·(shuffled channels):
+    out[k] = in[permutation[k]] over the shuffled channels flattened in (c, h, w) order. Listing 1's state dict
+    loads too (of a grouped layer only with layout="listing", since its other channels are in another order).
+
+    Args:
+        in_channels: C.
+        out_channels: As all up to `padding_mode` as in `nn.Conv2d`.
+        kernel_size: As in `nn.Conv2d`.
+        stride: As in `nn.Conv2d`.
+        padding: As in `nn.Conv2d`; the shuffle comes before it, so padding is never moved inside.
+        dilation: As in `nn.Conv2d`.
+        groups: As in `nn.Conv2d`.
+        bias: As in `nn.Conv2d`.
+        padding_mode: As in `nn.Conv2d`.
+        alpha: α in [0, 1], the fraction of channels to shuffle. Where no channel is shuffled, as for α < 1/C, the
+            layer is the plain convolution, at any input size.
+        spatial_size: (H, W) of the input, or one integer for a square; needed only if a channel is shuffled,
+            because π is drawn for this size and no other.
+        layout: "leading" (Eq. 2), "interleaved" (Eq. 3), "listing" (Listing 1 as written), "auto" (Eq. 3 for
+            groups > 1, else Eq. 2) or "matched" (a control: Eq. 2's places, Eq. 3's count).
+        seed: Determines π. None takes the next of a counter, mixed with `torch.initial_seed()`. Either way the
+            global generators are left as `nn.Conv2d` leaves them.
+        device: As in `nn.Conv2d`; π is drawn on the CPU and then sent there.
+        dtype: As in `nn.Conv2d`.
+
+    Shape:
+        - Input: Tensor[N, C, H, W] or Tensor[C, H, W]
+        - Output: as of `nn.Conv2d`
+
+    Raises:
+        ValueError: α, layout or spatial_size is impossible; the input is not of the size that π was drawn for; the
+            buffer holds something that is not a permutation (checked when a state dict is loaded, and again in the
+            first forward after anything has written to it, as an average over buffers does).
+    """
+
+    name = ""  # the qualified name in the model, for messages; set by convert_to_ssconv
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        alpha: float = 0.04,
+        spatial_size: int | tuple[int, int] | None = None,
+        layout: str = "auto",
+        seed: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_alpha(alpha)
+        resolve_layout(layout)
+        size = _pair(spatial_size)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device=device,
+            dtype=dtype,
+        )
+        self._set_shuffle(alpha, size, layout, seed)
+
+    @classmethod
+    def from_conv(
+        cls,
+        conv: nn.Conv2d,
+        *,
+        alpha: float = 0.04,
+        spatial_size: int | tuple[int, int] | None = None,
+        layout: str = "auto",
+        seed: int | None = None,
+        name: str = "",
+    ) -> "SSConv2d":
+        """Return the ss convolution that shares a plain one's parameters (the same objects), hooks and flags."""
+        layer = cls.__new__(cls)
+        layer.__dict__.update(conv.__dict__)
+        layer._buffers = conv._buffers.copy()  # the plain convolution gets no π
+        layer._non_persistent_buffers_set = conv._non_persistent_buffers_set.copy()
+        layer.name = name
+        layer._set_shuffle(alpha, _pair(spatial_size), layout, seed)
+        return layer
+
+    def _set_shuffle(self, alpha: float, size: tuple[int, int] | None, layout: str, seed: int | None) -> None:
+        self.alpha = alpha
+        self.layout = resolve_layout(layout, self.groups)
+        self.shuffled = channel_slice(self.in_channels, alpha, self.layout)
+        self.num_shuffled = len(range(self.in_channels)[self.shuffled])
+        if self.num_shuffled and size is None:
+            raise ValueError(
+                f"spatial_size=None: {self.num_shuffled} of {self.in_channels} channels are shuffled at"
+                f" alpha={alpha}, so the permutation needs the input's (height, width)"
+            )
+        self.spatial_size = size
+        if seed is None:
+            seed = layer_seed(torch.initial_seed(), f"unnamed {next(_drawn)}")
+        m = self.num_shuffled * size[0] * size[1] if self.num_shuffled else 0
+        self.register_buffer("permutation", draw_permutation(m, seed).to(self.weight.device))
+        self._checked = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shuffle, then convolve (Eq. 1)."""
+        return self._conv_forward(self.shuffle(input), self.weight, self.bias)
+
+    def shuffle(self, input: Tensor) -> Tensor:
+        """Return P(input) of Eq. 2, Eq. 3 or Listing 1: Tensor[..., C, H, W] like the input.
+
+        Raises:
+            ValueError: the number of channels or the size is not what the layer was made for.
+        """
+        if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
+            raise ValueError(
+                f"{self._label()}: input of shape {tuple(input.shape)}; expected (N, C, H, W) or (C, H, W) with"
+                f" C = {self.in_channels} channels"
+            )
+        if not self.num_shuffled:
+            return input
+        if tuple(input.shape[-2:]) != self.spatial_size:
+            raise ValueError(
+                f"{self._label()}: input of size {tuple(input.shape[-2:])}, but its permutation was drawn for"
+                f" {self.spatial_size}; resize the input, or build the layer (convert the model) for that size"
+            )
+        self._check_permutation()
+        shuffled = spatial_shuffle(input, self.permutation, self.shuffled)
+        return listing_order(shuffled, self.num_shuffled) if self.layout == "listing" else shuffled
+
+    def _label(self) -> str:
+        return f"SSConv2d {self.name!r}" if self.name else f"SSConv2d({self.extra_repr()})"
+
+    def _check_permutation(self) -> None:
+        """Refuse a π that something wrote to and that is none any more; costs two comparisons if nothing did.
+
+        Whatever writes in place raises the buffer's version, whatever replaces it makes it another object. Tensors
+        made in inference mode have no version, so they are always looked at; in a traced graph nobody can look.
+        """
+        index = self.permutation
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or _is_symbolic(index):
+            return
+        version = None if index.is_inference() else index._version
+        if self._checked and self._checked[0]() is index and self._checked[1] == version is not None:
+            return
+        self._refuse_unless_permutation(index, self._label())
+        self._checked = (weakref.ref(index), version)
+
+    def _refuse_unless_permutation(self, index: Tensor, label: str) -> None:
+        m = self.num_shuffled * self.spatial_size[0] * self.spatial_size[1] if self.num_shuffled else 0
+        if not is_permutation(index, m):
+            raise ValueError(
+                f"{label}: the buffer of shape {tuple(index.shape)} and type {index.dtype} is not a permutation of"
+                f" {m} positions ({self.num_shuffled} channels of size {self.spatial_size}); load one from a"
+                " checkpoint of this alpha, layout and input size, and keep averages of weights (EMA, SWA) away"
+                " from the buffers named permutation"
+            )
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict,
+        prefix: str,
+        local_metadata: dict,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
+        """Accept a plain convolution's keys (π stays) and Listing 1's; refuse what is no permutation."""
+        ours = prefix + "permutation"
+        if (theirs := prefix + "random_indices") in state_dict:
+            state_dict[ours] = state_dict.pop(theirs)
+            if self.groups > 1 and self.layout != "listing" and self.num_shuffled:
+                raise ValueError(
+                    f"SSConv2d {prefix[:-1]!r}: a checkpoint of Listing 1 with groups={self.groups} loads only into"
+                    f" layout='listing', not {self.layout!r}, because its channels are in another order"
+                )
+        for key in ("weight", "bias"):
+            if prefix + "conv." + key in state_dict:
+                state_dict[prefix + key] = state_dict.pop(prefix + "conv." + key)
+        if ours in state_dict:
+            self._refuse_unless_permutation(state_dict[ours], f"SSConv2d {prefix[:-1]!r}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+        if ours in missing:
+            missing.remove(ours)
+
+    def __getstate__(self) -> dict:
+        """Leave out which buffer was checked: a copy has another."""
+        return {**self.__dict__, "_checked": None}
+
+    def extra_repr(self) -> str:
+        """Return what `nn.Conv2d` prints, and the shuffle."""
+        size = "any" if self.spatial_size is None else "x".join(map(str, self.spatial_size))
+        return (
+            f"{super().extra_repr()}, alpha={self.alpha}, layout={self.layout},"
+            f" shuffled={self.num_shuffled}/{self.in_channels}, spatial_size={size}"
+        )
+
+
+def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return a spatial size as (H, W)."""
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(pair, (tuple, list, torch.Size)) or len(pair) != 2:
+        raise ValueError(f"spatial_size={size!r}: expected a positive integer, or (height, width)")
+    if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in pair):
+        raise ValueError(f"spatial_size={size!r}: expected positive integers for height and width")
+    return int(pair[0]), int(pair[1])
+
+
+def _is_symbolic(tensor: Tensor) -> bool:
+    """Tell whether the values can't be looked at: fake, meta, or wrapped by a functorch transform."""
+    return (
+        tensor.is_meta
+        or type(tensor) not in (Tensor, nn.Buffer)
+        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )

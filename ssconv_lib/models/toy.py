@@ -1,0 +1,76 @@
+"""Small networks for the generated long-range task, whose receptive field is too short for it.
+
+All 3x3 convolutions but the stem follow the one pooling step. So without shuffling, a value before the global
+average pool sees a square of 4·depth pixels a side: 16 at the default depth.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .cifar import Bottleneck, conv3x3, init_he
+
+
+class ConvUnit(nn.Module):
+    """3x3 convolution, BN, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(in_channels, out_channels)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class _LongRange(nn.Module):
+    """Stem, 2x2 max-pool, layers at one size, global average pool, linear."""
+
+    def __init__(self, layers: list[nn.Module], width: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem = ConvUnit(3, width)
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(width, num_classes)
+        init_he(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to logits (N, num_classes)."""
+        x = F.max_pool2d(self.stem(x), 2)  # (N, width, H/2, W/2)
+        return self.head(self.layers(x).mean((2, 3)))
+
+
+class LongRangeCNN(_LongRange):
+    """`depth` 3x3 convolutions of `width` channels, the first of them the stem.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of every layer.
+        depth: 3x3 convolutions, the stem counted.
+    """
+
+    def __init__(self, num_classes: int, *, width: int = 32, depth: int = 4) -> None:
+        super().__init__([ConvUnit(width, width) for _ in range(_layers(depth))], width, num_classes)
+
+
+class LongRangeResNeXt(_LongRange):
+    """The same skeleton and receptive field with ResNeXt's bottlenecks after the stem, for Table 1.
+
+    While α <= 1 / groups, Eq. 2 shuffles in the first group of a 3x3 alone; Eq. 3 does in every group once
+    α >= groups / width.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of every layer; a multiple of `groups`.
+        depth: 3x3 convolutions, the stem counted.
+        groups: groups of the 3x3 convolutions after the stem.
+    """
+
+    def __init__(self, num_classes: int, *, width: int = 32, depth: int = 4, groups: int = 2) -> None:
+        layers = [Bottleneck(width, width, width, groups) for _ in range(_layers(depth))]
+        super().__init__(layers, width, num_classes)
+
+
+def _layers(depth: int) -> int:
+    if depth < 2:
+        raise ValueError(f"depth is {depth}, expected at least 2: the stem and a layer to shuffle")
+    return depth - 1

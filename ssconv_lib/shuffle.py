@@ -1,0 +1,156 @@
+"""Which channels are shuffled, by which permutation, and the shuffle itself as a function of tensors.
+
+The paper has three versions of P, the operation in front of the convolution: Eq. 2 (the leading channels),
+Eq. 3 (interleaved channels, for grouped convolutions) and the code of Listing 1, whose `_group` moves channels
+about but does not interleave. All three pick an evenly spaced set of channels, so one slice describes each.
+"""
+
+import hashlib
+import math
+import warnings
+from fractions import Fraction
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+LAYOUTS = ("auto", "leading", "interleaved", "listing", "matched")
+
+
+def check_alpha(alpha: Real) -> Fraction:
+    """Return α as the fraction that was meant: 0.29 is 29/100, not the binary number next to it.
+
+    Raises:
+        ValueError: α is not a number in [0, 1].
+    """
+    number = isinstance(alpha, Real) and not isinstance(alpha, bool)
+    if not number or not math.isfinite(alpha) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha!r}: expected a number in [0, 1], the fraction of channels to shuffle")
+    return Fraction(alpha).limit_denominator(10**6)
+
+
+def resolve_layout(layout: str, groups: int = 1) -> str:
+    """Return the layout that a convolution with this many groups really uses.
+
+    "auto" is what the paper describes: Eq. 3 in grouped convolutions, Eq. 2 in all others. "listing" differs from
+    "leading" in grouped convolutions only. "matched", a control that is not in the paper, shuffles in grouped
+    convolutions as many channels as Eq. 3 does, in Eq. 2's places; elsewhere it is "leading".
+
+    Raises:
+        ValueError: the layout is none of these.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout={layout!r}: expected one of {', '.join(map(repr, LAYOUTS))}")
+    if layout == "auto":
+        return "interleaved" if groups > 1 else "leading"
+    return "leading" if layout in ("listing", "matched") and groups == 1 else layout
+
+
+def channel_slice(channels: int, alpha: Real, layout: str = "leading") -> slice:
+    """Return the shuffled channels as a slice of range(channels).
+
+    Eq. 2 counts channels from 1: c ≤ ⌊αC⌋ are the first ⌊αC⌋. Eq. 3, whose C is a typo for c, takes every q-th,
+    q = ⌊1/α⌋, counted from 1 too: its count is ⌊C/q⌋, which can exceed ⌊αC⌋. Above α = 1/2, q is 1: Eq. 3 then
+    shuffles everything, and warns.
+
+    Args:
+        channels: C, the number of input channels.
+        alpha: α in [0, 1]; floors are exact, so C = 100 and α = .29 give 29.
+        layout: "leading" (Eq. 2), "interleaved" (Eq. 3), "listing" (Listing 1; the channels of Eq. 2) or
+            "matched" (Eq. 2's places, Eq. 3's count). "auto" needs `resolve_layout` first.
+    """
+    fraction = check_alpha(alpha)
+    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels < 1:
+        raise ValueError(f"channels={channels!r}: expected a positive integer, the number of input channels")
+    layout = "leading" if layout == "auto" else layout
+    resolve_layout(layout)
+    if fraction == 0:
+        return slice(0, 0, 1)
+    if layout in ("leading", "listing"):
+        return slice(0, math.floor(fraction * channels), 1)
+    q = math.floor(1 / fraction)
+    if q == 1 and fraction < 1:
+        warnings.warn(
+            f"alpha={alpha}: Eq. 3 takes every {q}st channel for any alpha > 1/2, so all {channels} channels are"
+            " shuffled; label results by the true fraction, 1.0",
+            stacklevel=2,
+        )
+    if layout == "matched":
+        return slice(0, channels // q, 1)
+    return slice(q - 1, channels, q) if q <= channels else slice(0, 0, 1)
+
+
+def shuffled_channels(channels: int, alpha: Real, layout: str = "leading", groups: int = 1) -> Tensor:
+    """Return the 0-based, sorted indices of the channels that are shuffled.
+
+    Args:
+        channels: C, the number of input channels.
+        alpha: α in [0, 1].
+        layout: one of `LAYOUTS`; what depends on the number of groups is resolved by `groups`.
+        groups: the groups of the convolution.
+
+    Returns:
+        LongTensor of shape (number of shuffled channels,).
+    """
+    if layout in ("auto", "listing"):
+        layout = resolve_layout(layout, groups)
+    return torch.arange(channels)[channel_slice(channels, alpha, layout)]
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """Mix a seed with a layer's qualified name, alike on every machine, so that no two layers share π."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
+
+
+def draw_permutation(length: int, seed: int) -> Tensor:
+    """Draw π (Sec. 3.1) of shape (length,), int64, on the CPU, from a generator of its own.
+
+    The global generators stay where they are, so models with and without shuffling start from the same weights.
+    """
+    with torch.inference_mode(False):
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        return torch.randperm(length, generator=generator, device="cpu")
+
+
+def is_permutation(index: Tensor, length: int) -> bool:
+    """Tell whether `index` is a permutation of range(length): int64, one dimension, each position once."""
+    if index.dtype != torch.int64 or index.shape != (length,):
+        return False
+    return bool((index.sort().values == torch.arange(length, device=index.device)).all())
+
+
+def spatial_shuffle(x: Tensor, permutation: Tensor, chosen: slice) -> Tensor:
+    """Apply P of Eq. 2 or Eq. 3: permute the values of the chosen channels over all their positions.
+
+    The chosen channels are flattened together in (c, h, w) order, so that values move across channels too:
+    out[k] = in[permutation[k]].
+
+    Args:
+        x: Tensor[..., C, H, W], of any memory format; with or without a batch dimension.
+        permutation: LongTensor of shape (channels chosen · H · W,).
+        chosen: the shuffled channels, from `channel_slice`.
+
+    Returns:
+        A new tensor like x, in x's memory format. Its gradient is the inverse permutation of the incoming one.
+    """
+    values = x[..., chosen, :, :]  # (..., s, H, W)
+    flat = values.flatten(-3)  # (..., m)
+    moved = flat.gather(-1, permutation.expand_as(flat)).view(values.shape)
+    return torch.slice_scatter(x, moved, dim=-3, start=chosen.start, end=chosen.stop, step=chosen.step)
+
+
+def listing_order(x: Tensor, shuffled: int) -> Tensor:
+    """Reorder channels as `_group` of Listing 1 does: the r = (C - s) mod s first unshuffled ones go to the end.
+
+    The paper says that this interleaves the shuffled channels; but the concatenation is along the new dimension
+    in front, so that they stay at 0 … s - 1, and with r = 0 nothing happens at all.
+
+    Args:
+        x: Tensor[..., C, H, W] whose first `shuffled` channels are shuffled.
+        shuffled: s ≥ 1.
+    """
+    rest = (x.shape[-3] - shuffled) % shuffled
+    if rest == 0:
+        return x
+    head, residue, tail = x.split([shuffled, rest, x.shape[-3] - shuffled - rest], dim=-3)
+    return torch.cat((head, tail, residue), dim=-3)
