@@ -7,12 +7,12 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from .seeds import mixed_seed
 from .shuffle import (
     channel_slice,
     check_alpha,
     draw_permutation,
     is_permutation,
-    layer_seed,
     listing_order,
     resolve_layout,
     spatial_shuffle,
@@ -132,7 +132,7 @@ class SSConv2d(nn.Conv2d):
             )
         self.spatial_size = size
         if seed is None:
-            seed = layer_seed(torch.initial_seed(), f"unnamed {next(_drawn)}")
+            seed = mixed_seed(torch.initial_seed(), next(_drawn))
         m = self.num_shuffled * size[0] * size[1] if self.num_shuffled else 0
         self.register_buffer("permutation", draw_permutation(m, seed).to(self.weight.device))
         self._checked = None

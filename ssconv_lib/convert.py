@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .conv import SSConv2d
-from .shuffle import channel_slice, check_alpha, layer_seed, resolve_layout
+from .seeds import mixed_seed
+from .shuffle import channel_slice, check_alpha, resolve_layout
 
 Chooser = Callable[[str, nn.Conv2d], bool]
 
@@ -183,6 +184,6 @@ def _replacement(
         alpha=alpha,
         spatial_size=sizes[0],
         layout=layout,
-        seed=layer_seed(seed, names[0]),
+        seed=mixed_seed(seed, names[0]),
         name=names[0],
     )

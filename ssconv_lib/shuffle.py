@@ -5,7 +5,6 @@ Eq. 3 (interleaved channels, for grouped convolutions) and the code of Listing 1
 about but does not interleave. All three pick an evenly spaced set of channels, so one slice describes each.
 """
 
-import hashlib
 import math
 import warnings
 from fractions import Fraction
@@ -95,11 +94,6 @@ def shuffled_channels(channels: int, alpha: Real, layout: str = "leading", group
     if layout in ("auto", "listing"):
         layout = resolve_layout(layout, groups)
     return torch.arange(channels)[channel_slice(channels, alpha, layout)]
-
-
-def layer_seed(seed: int, name: str) -> int:
-    """Mix a seed with a layer's qualified name, alike on every machine, so that no two layers share π."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
 
 
 def draw_permutation(length: int, seed: int) -> Tensor:

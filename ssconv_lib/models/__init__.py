@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..conv import convert_to_ssconv
+from ..convert import convert_to_ssconv
 from .cifar import DenseNetBC, ResNeXt29, WideResNet
 from .toy import LongRangeCNN, LongRangeResNeXt
 

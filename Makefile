@@ -1,0 +1,72 @@
+# The book's commands. Each sets up .venv first when it is missing or pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+PROFILE ?= quick
+CHAPTER ?=
+TORCH_INDEX_URL ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help reproduce test lab data lint format notebooks bench constraints clean distclean
+
+py := .venv/bin/python
+ready := .venv/.installed
+extras := book,test
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo "PYTHON=python3.12 takes another Python (3.11.5 or newer). TORCH_INDEX_URL=... installs torch from the index"
+	@echo "that PyTorch's install page shows for your machine; without it Linux on x86-64 gets a CUDA build of several GB."
+
+reproduce: $(ready) ## run the chapters that changed; PROFILE=quick (or laptop, gpu, paper, my.toml), CHAPTER=02, FORCE=1
+	@$(py) -m ssconv_lib reproduce --profile "$(PROFILE)" $(addprefix --chapter ,$(CHAPTER)) $(if $(FORCE),--force)
+
+test: $(ready) ## run the tests
+	@$(py) -m pytest
+
+lab: $(ready) ## open the chapters in JupyterLab
+	@$(py) -m jupyterlab --ServerApp.root_dir=book
+
+data: $(ready) ## fetch and check CIFAR-10, or say which file to put where
+	@$(py) -m ssconv_lib data
+
+lint: $(ready) ## check style
+	@$(py) -m ruff check .
+	@$(py) -m ruff format --check .
+
+format: $(ready) ## put right what the style check can
+	@$(py) -m ruff check --fix .
+	@$(py) -m ruff format .
+
+notebooks: $(ready) ## write book/*.ipynb anew from book/*.py, without outputs
+	@$(py) -m jupytext --quiet --to ipynb --update book/*.py
+	@$(py) -m nbconvert --log-level=WARN --clear-output --inplace book/*.ipynb
+
+bench: $(ready) ## measure what the training loop costs around the bare step
+	@$(py) -m ssconv_lib bench
+
+constraints: $(ready) ## pin what .venv holds in constraints.txt
+	@{ echo "# What .venv held when the tests last passed: written by make constraints. torch, torchvision and what"; \
+	  echo "# comes with their CUDA builds are left out: which build fits depends on the machine."; \
+	  $(py) -m pip freeze --exclude-editable | grep -viE '^(torch|torchvision|triton|nvidia-.*|cuda-.*)='; \
+	} > .constraints.tmp
+	@mv .constraints.tmp constraints.txt
+	@touch $(ready)
+
+clean: ## remove caches, build output and the results of quick
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .constraints.tmp results/quick
+	@find . \( -path ./.venv -o -path ./.git -o -path ./data -o -path ./results/records \) -prune \
+	  -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+	@echo "Left: data/, results/ but for quick's tables, figures and notebooks (records of every run stay), .venv (make distclean)."
+
+distclean: clean ## clean, and remove .venv
+	@rm -rf .venv
+
+$(ready): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || { \
+	  echo "This needs Python 3.11.5 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(py) || { echo "Making .venv and installing into it: once, some minutes."; $(PYTHON) -m venv .venv; } \
+	  || { rm -rf .venv; exit 1; }
+	$(if $(TORCH_INDEX_URL),$(py) -m pip install --index-url "$(TORCH_INDEX_URL)" torch torchvision)
+	$(py) -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(extras)]'
+	@touch $@

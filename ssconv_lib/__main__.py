@@ -1,0 +1,149 @@
+"""The command line: python -m ssconv_lib train | status | merge | data | reproduce.
+
+Exit status: 0, done (a budget that ran out is done too); 2, the call is wrong; 1, something failed. Messages go to
+stderr, results to stdout.
+"""
+
+import argparse
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from . import reproduce, study
+from .data import Cifar10, load
+from .paths import data_dir, results_dir
+from .records import RecordStore, read_record
+from .workers import default_device, log_unless_terminal, train_missing
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    args = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    try:
+        return args.command(args)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, RuntimeError) as error:
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ssconv_lib", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = _with_profile(commands.add_parser("train", help="train the runs that have no record, in order of priority"))
+    train.set_defaults(command=_train)
+    train.add_argument("--study", help="only the runs of this study")
+    train.add_argument("--budget", type=_positive(float), metavar="SECONDS", help="stop cleanly after this time")
+    train.add_argument("--workers", type=_positive(int), metavar="N", help="runs at once (default: one a processor)")
+    train.add_argument("--device", default=default_device(), help="cpu or cuda (default: cuda where there is one)")
+    train.add_argument(
+        "--compile",
+        choices=["default", "reduce-overhead", "max-autotune"],
+        help="torch.compile with this mode; not tried on a GPU yet, so off by default",
+    )
+
+    status = _with_profile(commands.add_parser("status", help="say which records are there and which are missing"))
+    status.set_defaults(command=_status)
+
+    merge = commands.add_parser("merge", help="take in records that were made elsewhere")
+    merge.set_defaults(command=_merge)
+    merge.add_argument("folder", type=Path, help="a folder of records, as train --records wrote it")
+    _add_records(merge)
+
+    data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there")
+    data.set_defaults(command=_data)
+
+    chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
+    reproduce.add_arguments(chapters)
+    chapters.set_defaults(command=reproduce.main)
+    return parser
+
+
+def _with_profile(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--profile", required=True, help=f"{', '.join(study.profile_names())}, or a .toml file")
+    _add_records(parser)
+    return parser
+
+
+def _add_records(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--records", type=Path, default=results_dir() / "records", metavar="DIR", help="default: results/records"
+    )
+
+
+def _positive(kind: type) -> type:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text}: expected a positive number")
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def _train(args: argparse.Namespace) -> int:
+    profile = study.load_profile(args.profile)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: checkpoint, then stop
+    outcome = train_missing(
+        profile,
+        args.study,
+        budget=args.budget,
+        workers=args.workers,
+        records=args.records,
+        device=args.device,
+        compile=args.compile,
+        log=log_unless_terminal(),
+    )
+    print(f"{len(outcome.trained)} trained, {len(outcome.left)} left, {len(outcome.failed)} failed")
+    for label, error in outcome.failed.items():
+        print(f"error: {label}: {error}", file=sys.stderr)
+    if outcome.left:
+        print("to go on, give the same command again", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    profile = study.load_profile(args.profile)
+    store = RecordStore(profile.name, args.records)
+    table = study.status(profile, store)
+    print(f"{profile.name}: {profile.title}\n{table.to_string(index=False, na_rep='-')}")
+    if table["missing"].any():
+        print(f"\nto train what is missing: {profile.train_command()}")
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    paths = sorted(path for path in args.folder.rglob("[!.]*.json") if path.is_file())
+    if not paths:
+        raise ValueError(f"no records (*.json) below {args.folder}; expected what train --records wrote")
+    counts = {"taken in": 0, "there already": 0, "damaged": 0}
+    for path in paths:
+        try:
+            record = read_record(path)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            counts["damaged"] += 1
+            continue
+        store = RecordStore(path.parent.name, args.records)
+        there = (store.folder / path.name).exists()
+        for part in store.add(record):
+            print(f"{path.name}: {part} differs from the record that is there, which stays", file=sys.stderr)
+        counts["there already" if there else "taken in"] += 1
+    print(", ".join(f"{number} {what}" for what, number in counts.items()))
+    return 1 if counts["damaged"] else 0
+
+
+def _data(args: argparse.Namespace) -> int:
+    data = load(Cifar10())
+    print(f"CIFAR-10: {len(data.train.labels)} training and {len(data.test.labels)} test images at {data_dir()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The description of one run: everything that determines its result, and the hash that names it."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Literal
+
+from .convert import READINGS
+from .data import DataSpec, parse_spec
+from .fields import check_at_least, check_types, from_mapping
+from .models import model_names
+from .shuffle import LAYOUTS, check_alpha
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run, by default after the paper's CIFAR-10 protocol (Sec. 4.1).
+
+    A record is found by the hash of the fields that differ from their defaults. So a default never changes, a new
+    field's default means what was done before it came, and `protocol` is raised when a change of the code alters
+    the numbers of runs described as before.
+
+    Attributes:
+        data: The data set, with its options.
+        model: A name for `create_model`.
+        alpha: α; 0 is the plain network, whatever the fields on shuffling say.
+        layout: Of the shuffled channels, see `SSConv2d`.
+        replace: Which convolutions are converted, see `convert_to_ssconv`.
+        seed: Of the initial weights, the order of the data and its augmentation, each in a stream of its own.
+        pi_seed: Of the permutations; None takes `seed`.
+        epochs: Length of the schedule.
+        batch_size: Images a step.
+        lr: Learning rate at the start; divided by 10 at each milestone.
+        milestones: Fractions of the schedule, as text ("5/6"): the paper's 150 and 250 of 300 epochs.
+        momentum: Of SGD.
+        weight_decay: Of all parameters.
+        nesterov: Whether momentum is Nesterov's.
+        precision: Of the training step, "fp32" or "bf16" (autocast). Evaluation is in fp32 always.
+        protocol: Version of the training code.
+    """
+
+    data: DataSpec
+    model: str
+    alpha: float = 0.0
+    layout: str = "auto"
+    replace: str = "paper"
+    seed: int = 0
+    pi_seed: int | None = None
+    epochs: int = 300
+    batch_size: int = 64
+    lr: float = 0.1
+    milestones: tuple[str, ...] = ("1/2", "5/6")
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    nesterov: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    protocol: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be trained, naming field, value and expectation."""
+        check_types(self)
+        check_alpha(self.alpha)
+        check_at_least(self, seed=0, epochs=1, batch_size=1, momentum=0, weight_decay=0, protocol=1)
+        _expect(self, "model", self.model in model_names(), f"one of {', '.join(model_names())}")
+        _expect(self, "layout", self.layout in LAYOUTS, f"one of {', '.join(LAYOUTS)}")
+        _expect(self, "replace", self.replace in READINGS, f"one of {', '.join(READINGS)}")
+        _expect(self, "seed", self.seed < 2**63, "below 2**63")
+        _expect(self, "pi_seed", self.pi_seed is None or 0 <= self.pi_seed < 2**63, "0 or more, below 2**63")
+        _expect(self, "lr", self.lr > 0, "a positive number")
+        _expect(self, "momentum", self.momentum < 1, "below 1")
+        _expect(self, "nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
+        _expect(self, "milestones", _increasing_fractions(self.milestones), 'increasing fractions, as "1/2", "5/6"')
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Run":
+        """Build a run from plain JSON or TOML values; an unknown field or a wrong type is quoted in a ValueError."""
+        if missing := [name for name in ("data", "model") if name not in fields]:
+            raise ValueError(f"a run needs the field {missing[0]!r}; there are {', '.join(fields) or 'none'}")
+        return from_mapping(cls, {**fields, "data": parse_spec(fields["data"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values: `from_dict(to_dict(run)) == run`."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        data = {"name": self.data.name, **dataclasses.asdict(self.data)}
+        return {**fields, "data": data, "milestones": list(self.milestones)}
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that differ from their defaults; α = 0 makes those on shuffling meaningless."""
+        fields = _without_defaults(self, keep=("model",))
+        fields["data"] = {"name": self.data.name, **_without_defaults(self.data)}
+        if self.pi_seed == self.seed:
+            fields.pop("pi_seed", None)
+        if self.alpha == 0:
+            fields = {name: v for name, v in fields.items() if name not in ("layout", "replace", "pi_seed")}
+        return fields
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of `identity`."""
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """A readable name, the stem of the record's file: model, α, seed and the hash."""
+        return f"{self.model}-a{self.alpha:g}-s{self.seed}-{self.hash}"
+
+    def lr_at(self, progress: Fraction) -> float:
+        """The learning rate after this fraction of the schedule."""
+        return self.lr * 0.1 ** sum(progress >= Fraction(milestone) for milestone in self.milestones)
+
+
+def _expect(run: Run, field: str, holds: bool, expectation: str) -> None:
+    if not holds:
+        raise ValueError(f"{field} = {getattr(run, field)!r} of a run: expected {expectation}")
+
+
+def _increasing_fractions(milestones: tuple[str, ...]) -> bool:
+    try:
+        fractions = [Fraction(milestone) for milestone in milestones]
+    except (ValueError, TypeError, ZeroDivisionError):
+        return False
+    return all(isinstance(m, str) for m in milestones) and all(
+        low < high for low, high in zip([0, *fractions], [*fractions, 1], strict=True)
+    )
+
+
+def _without_defaults(thing: Any, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+    values = {field.name: (getattr(thing, field.name), field.default) for field in dataclasses.fields(thing)}
+    return {name: value for name, (value, default) in values.items() if name in keep or value != default}

@@ -1,0 +1,197 @@
+"""Train what a profile lacks, several runs at once, each in a process with one thread.
+
+Two runs on one thread each give more than one run on two, and only with one thread are the numbers the same on
+every machine with the same processor and torch. All state is in files that are whole or absent (records and
+checkpoints), so a worker, or all of them, may be killed at any moment.
+"""
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .files import sweep
+from .paths import results_dir
+from .progress import bar
+from .records import RecordStore, make_record
+from .run import Run
+from .study import Profile, missing
+from .train import Machine, fit
+
+POLL = 0.2  # seconds between two looks at what the workers report
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker needs to know beyond the run: where things go, where to compute, when to stop."""
+
+    profile: str
+    records: Path
+    device: str = "cpu"
+    compile: str | None = None
+    deadline: float | None = None  # of time.monotonic, which the processes of a machine share
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints lie beside the records, outside of what is committed."""
+        return self.records.parent / "checkpoints" / self.profile
+
+
+@dataclass
+class Outcome:
+    """What became of the runs: labels of those trained, and of those left for the next time; errors by label."""
+
+    trained: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def train_missing(
+    profile: Profile,
+    study: str | None = None,
+    *,
+    budget: float | None = None,
+    workers: int | None = None,
+    records: Path | None = None,
+    device: str = "cpu",
+    compile: str | None = None,
+    log: Any = None,
+) -> Outcome:
+    """Train the runs of a profile that have no record, in order of priority.
+
+    An interrupt (Ctrl-C) or the end of the budget lets each worker write a checkpoint and stop; calling this again
+    goes on from there.
+
+    Args:
+        profile: What is planned.
+        study: Only this study's runs.
+        budget: Seconds; None is no limit. The time a last step and its checkpoint take comes on top.
+        workers: Processes at once; None is one for each processor on a CPU, and one on a GPU.
+        records: The folder of all profiles' records, by default results/records.
+        device: As in `Machine`.
+        compile: As in `Machine`.
+        log: A text file for one line an epoch; None logs nothing.
+    """
+    start = time.monotonic()
+    root = records or results_dir() / "records"
+    plan = Plan(profile.name, root, device, compile, None if budget is None else start + budget)
+    store = RecordStore(profile.name, root)
+    store.tidy()
+    sweep(plan.checkpoints)
+    runs = missing(profile, study, store)
+    outcome = Outcome()
+    if runs:
+        number = workers or (1 if device.startswith("cuda") else _processors())
+        _train_all(runs, plan, min(number, len(runs)), outcome, log)
+    return outcome
+
+
+def _train_all(runs: list[Run], plan: Plan, workers: int, outcome: Outcome, log: Any) -> None:
+    context = multiprocessing.get_context("spawn")
+    stop, epochs = context.Event(), context.SimpleQueue()
+    total = sum(run.epochs for run in runs)
+    with (
+        ProcessPoolExecutor(workers, context, _start_worker, (stop, epochs)) as pool,
+        bar(total=total, unit="epoch", desc=f"{len(runs)} runs, {workers} at once") as progress,
+    ):
+        try:
+            futures = {pool.submit(_train_one, run, plan): run for run in runs}
+            for future in _as_completed(futures, epochs, progress, log):
+                _take(futures[future], future, outcome)
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            done = {*outcome.trained, *outcome.failed}
+            outcome.left = [run.label for run in runs if run.label not in done]
+
+
+def _as_completed(futures: dict[Future, Run], epochs: Any, progress: Any, log: Any) -> Iterator[Future]:
+    """Yield futures as they end, and pass on what the workers report meanwhile."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
+        while not epochs.empty():
+            label, of, entry = epochs.get()
+            progress.update()
+            progress.set_postfix_str(f"{label.rpartition('-')[0]}: {entry['error']:.1f} % error")
+            if log:
+                print(f"{label} epoch {entry['epoch']}/{of}: {entry['error']:.2f} % error", file=log, flush=True)
+        yield from done
+
+
+def _take(run: Run, future: Future, outcome: Outcome) -> None:
+    if error := future.exception():
+        outcome.failed[run.label] = f"{type(error).__name__}: {error}"
+    elif future.result():
+        outcome.trained.append(run.label)
+    else:
+        outcome.left.append(run.label)
+
+
+_stop: Any = None
+_epochs: Any = None
+
+
+def _start_worker(stop: Any, epochs: Any) -> None:
+    """Prepare a worker: one thread, deaf to Ctrl-C (the parent tells it to stop), and gone when the parent is."""
+    import signal
+
+    global _stop, _epochs
+    _stop, _epochs = stop, epochs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _train_one(run: Run, plan: Plan) -> bool:
+    """Train one run in a worker and store its record; return False if it had to stop before its end."""
+
+    def should_stop() -> bool:
+        return _stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline)
+
+    store = RecordStore(plan.profile, plan.records)
+    if store.get(run):
+        return True
+    if should_stop():
+        return False
+    checkpoint = plan.checkpoints / f"{run.label}.pt"
+    machine = Machine(
+        device=plan.device,
+        compile=plan.compile,
+        should_stop=should_stop,
+        report=lambda entry: _epochs.put((run.label, run.epochs, entry)),
+    )
+    measured = fit(run, machine, checkpoint=checkpoint)
+    if measured is None:
+        return False
+    store.add(make_record(run, measured, plan.device))
+    checkpoint.unlink(missing_ok=True)
+    return True
+
+
+def _processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def log_unless_terminal() -> Any:
+    """The log for a command: stderr where no progress bar is shown."""
+    return None if sys.stderr.isatty() else sys.stderr
