@@ -62,8 +62,8 @@ distclean: clean ## clean, and remove .venv
 	@rm -rf .venv
 
 $(ready): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || { \
-	  echo "This needs Python 3.11.5 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' 2>/dev/null || { \
+	  echo "This needs Python 3.11.5 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there)." >&2; \
 	  echo "Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(py) || { echo "Making .venv and installing into it: once, some minutes."; $(PYTHON) -m venv .venv; } \
 	  || { rm -rf .venv; exit 1; }

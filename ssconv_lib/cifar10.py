@@ -102,9 +102,10 @@ def read(root: Path) -> dict[str, Arrays]:
 
 def canonical(images: np.ndarray, labels: np.ndarray) -> Arrays:
     """Sorts images by the SHA-1 of their pixels, then by label, whatever order they came in."""
+    images = np.ascontiguousarray(images)  # the archive has colours first
     digests = [hashlib.sha1(image).digest() for image in images]
     order = sorted(range(len(images)), key=lambda k: (digests[k], labels[k]))
-    return np.ascontiguousarray(images[order]), labels[order]
+    return images[order], labels[order]
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:

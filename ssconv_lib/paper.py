@@ -8,19 +8,23 @@ import pandas as pd
 from ssconv_lib.paths import ROOT
 
 PAPER = ROOT / "data" / "paper"  # committed with the code, so not moved by $SSCONV_DATA
+# kind of file: its columns; the numbers in every row; the numbers that may be blank
 COLUMNS = {
     "result": (
-        "table model key method printed_method layout metric value unit decimals n_runs alpha".split(),
+        [
+            *["table", "model", "key", "method", "printed_method", "layout"],
+            *["metric", "value", "unit", "decimals", "n_runs", "alpha"],
+        ],
         {"table": int, "value": float, "decimals": int, "n_runs": int},
         {"alpha": float},
     ),
     "structure": (
-        "table layer output_height output_width box_height box_width structure blocks".split(),
+        ["table", "layer", "output_height", "output_width", "box_height", "box_width", "structure", "blocks"],
         {"table": int, "output_height": int, "output_width": int},
         {"box_height": int, "box_width": int, "blocks": int},
     ),
-    "claims": ("id where quote predicts".split(), {}, {}),
-}  # kind of file: its columns, the numbers in every row, the numbers that may be blank
+    "claims": (["id", "where", "quote", "predicts"], {}, {}),
+}
 KINDS = {1: "result", 2: "result", 3: "result", 4: "result", 5: "structure"}
 ALPHA_TAKEN = {1: 0.06, 2: 0.06, 3: 0.04, 4: 0.04}  # Tables 1 and 2 print none; 4 prints 0.04, "same" as 3
 
@@ -36,6 +40,7 @@ class PrintedDifference(float):
     """
 
     def __new__(cls, value: float, decimals: int, unit: str) -> "PrintedDifference":
+        """Rounds the value to the decimals that it was printed with."""
         difference = super().__new__(cls, round(value, decimals))
         difference.decimals, difference.unit = decimals, unit
         difference.rounding = 10.0**-decimals
@@ -130,9 +135,7 @@ def _row(number: int, key: str, method: str, layout: str | None) -> pd.Series:
     there = [" ".join(filter(None, pair)) for pair in zip(of_model.method, of_model.layout, strict=True)]
     problem = "no row" if fitting.empty else "several rows"
     remedy = "choose by method and layout among" if fitting.empty else "name a layout: there are"
-    raise ValueError(
-        f"{problem} in table {number} for {key!r}, method {method!r}, layout {layout!r}; {remedy} {there}"
-    )
+    raise ValueError(f"{problem} in table {number} for {key!r}, method {method!r}, layout {layout!r}; {remedy} {there}")
 
 
 def _read(path: Path, kind: str) -> list[tuple[int, dict]]:
@@ -170,7 +173,5 @@ def _parse(path: Path, line: int, row: dict, required: dict, optional: dict) -> 
         if not 0 <= row[name] < float("inf"):
             raise ValueError(f"{path}, line {line}: {name} is {text!r}, expected a finite number from 0 up")
     if printed is not None and len(printed.partition(".")[2]) != row["decimals"]:
-        raise ValueError(
-            f"{path}, line {line}: value is {printed!r}, expected {row['decimals']} decimals, as printed"
-        )
+        raise ValueError(f"{path}, line {line}: value is {printed!r}, expected {row['decimals']} decimals, as printed")
     return row

@@ -1,5 +1,6 @@
 """The store of records: one JSON file a run, whole or absent, named by what determines the run."""
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -75,7 +76,7 @@ def read_record(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, of another schema, or its name does not match the run inside.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
         run = Run.from_dict(record["run"])
@@ -88,6 +89,10 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def make_record(run: Run, measured: dict[str, Any], device: str) -> dict[str, Any]:
     """Put together a record: what was run, what came out, and where."""
     return {"schema": SCHEMA, "hash": run.hash, "run": run.to_dict(), **measured, "origin": origin(device)}
@@ -96,7 +101,7 @@ def make_record(run: Run, measured: dict[str, Any], device: str) -> dict[str, An
 def origin(device: str) -> dict[str, Any]:
     """Where a measurement comes from: code, versions, device, threads, date."""
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
@@ -105,8 +110,12 @@ def origin(device: str) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
-    """The commit of the code, with a plus if the library differs from it; "unknown" outside a checkout."""
+@functools.cache
+def commit() -> str:
+    """The commit of the code, with a plus if the library differs from it; "unknown" outside a checkout.
+
+    Asked at a worker's start and kept, since the checkout may move on while the code that was loaded trains.
+    """
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

@@ -130,12 +130,14 @@ class Training:
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            if state.pop("run") != self.run.hash:
-                raise ValueError(f"it belongs to another run than {self.run.label}")
-            self.model.load_state_dict(state.pop("model"))
-            self.optimizer.load_state_dict(state.pop("optimizer"))
+            owner = state.pop("run")
+            if owner == self.run.hash:
+                self.model.load_state_dict(state.pop("model"))
+                self.optimizer.load_state_dict(state.pop("optimizer"))
         except Exception as error:  # a torn file fails in many ways, all meaning the same
-            raise ValueError(f"checkpoint {path}: {error}; delete it to start this run anew") from error
+            raise ValueError(f"checkpoint {path} is damaged; delete it to start {self.run.label} anew") from error
+        if owner != self.run.hash:
+            raise ValueError(f"checkpoint {path} belongs to run {owner}, not to {self.run.label}; delete it")
         for name, value in state.items():
             setattr(self, name, value)
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from .files import sweep
 from .paths import results_dir
 from .progress import bar
-from .records import RecordStore, make_record
+from .records import RecordStore, commit, make_record
 from .run import Run
 from .study import Profile, missing
 from .train import Machine, fit
@@ -38,6 +38,7 @@ class Plan:
     device: str = "cpu"
     compile: str | None = None
     deadline: float | None = None  # of time.monotonic, which the processes of a machine share
+    checkpoint_every: float = 60.0
 
     @property
     def checkpoints(self) -> Path:
@@ -84,8 +85,6 @@ def train_missing(
     root = records or results_dir() / "records"
     plan = Plan(profile.name, root, device, compile, None if budget is None else start + budget)
     store = RecordStore(profile.name, root)
-    store.tidy()
-    sweep(plan.checkpoints)
     runs = missing(profile, study, store)
     outcome = Outcome()
     if runs:
@@ -148,6 +147,7 @@ def _start_worker(stop: Any, epochs: Any) -> None:
     _stop, _epochs = stop, epochs
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    commit()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -157,28 +157,33 @@ def _exit_with_parent() -> None:
 
 
 def _train_one(run: Run, plan: Plan) -> bool:
-    """Train one run in a worker and store its record; return False if it had to stop before its end."""
+    return train_here(run, plan, _stop.is_set, lambda entry: _epochs.put((run.label, run.epochs, entry)))
+
+
+def train_here(
+    run: Run,
+    plan: Plan,
+    is_stopped: Callable[[], bool] = lambda: False,
+    report: Callable[[dict[str, Any]], None] = lambda entry: None,
+) -> bool:
+    """Train one run in this process and store its record; return False if it had to stop before its end."""
+    store = RecordStore(plan.profile, plan.records)
+    checkpoint = plan.checkpoints / f"{run.label}.pt"
 
     def should_stop() -> bool:
-        return _stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline)
+        return is_stopped() or (plan.deadline is not None and time.monotonic() >= plan.deadline)
 
-    store = RecordStore(plan.profile, plan.records)
-    if store.get(run):
-        return True
-    if should_stop():
-        return False
-    checkpoint = plan.checkpoints / f"{run.label}.pt"
-    machine = Machine(
-        device=plan.device,
-        compile=plan.compile,
-        should_stop=should_stop,
-        report=lambda entry: _epochs.put((run.label, run.epochs, entry)),
-    )
-    measured = fit(run, machine, checkpoint=checkpoint)
-    if measured is None:
-        return False
-    store.add(make_record(run, measured, plan.device))
+    if store.get(run) is None:
+        if should_stop():
+            return False
+        machine = Machine(plan.device, plan.compile, plan.checkpoint_every, should_stop, report)
+        measured = fit(run, machine, checkpoint=checkpoint)
+        if measured is None:
+            return False
+        store.add(make_record(run, measured, plan.device))
     checkpoint.unlink(missing_ok=True)
+    sweep(plan.checkpoints)
+    store.tidy()
     return True
 
 

@@ -1,0 +1,21 @@
+import matplotlib
+import pytest
+import torch
+
+matplotlib.use("Agg")  # here, not in the environment: kernels would inherit it and show no figure
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """One thread, as every run has: with two the last bits differ."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tmp_results(tmp_path, monkeypatch):
+    """Results and data sets in empty folders of their own; the folder of the results."""
+    results, data = tmp_path / "results", tmp_path / "datasets"
+    for name, folder in (("SSCONV_RESULTS", results), ("SSCONV_DATA", data)):
+        folder.mkdir()
+        monkeypatch.setenv(name, str(folder))
+    return results

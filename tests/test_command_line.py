@@ -1,0 +1,161 @@
+"""python -m ssconv_lib as a user calls it: what it does, what it prints, its exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = str(Path(__file__).with_name("tiny.toml"))
+
+
+def start(*arguments, **options):
+    command = [sys.executable, "-m", "ssconv_lib", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def call(*arguments, **options):
+    process = start(*arguments, **options)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained") / "records"
+    code, out, err = call("train", "--profile", TINY, "--study", "alpha_sweep", "--workers", 2, "--records", root)
+    assert (code, out) == (0, "8 trained, 0 left, 0 failed\n"), err
+    return root
+
+
+def records(root):
+    return {path.name: json.loads(path.read_text()) for path in (root / "tiny").glob("*.json")}
+
+
+def metrics(root):
+    return {name: (record["history"], record["final"]) for name, record in records(root).items()}
+
+
+def test_train_writes_a_record_a_run_and_nothing_else(trained):
+    assert len(records(trained)) == 8
+    assert {record["origin"]["threads"] for record in records(trained).values()} == {1}
+    leftovers = [path for path in trained.parent.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert leftovers == []
+
+
+def test_training_again_trains_nothing(trained):
+    code, out, _ = call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", trained)
+    assert (code, out) == (0, "0 trained, 0 left, 0 failed\n")
+
+
+def test_status_says_what_is_there_and_how_to_train_the_rest(trained):
+    code, out, _ = call("status", "--profile", TINY, "--records", trained)
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:4] for line in out.splitlines() if line.strip()}
+    assert rows["alpha_sweep"] == ["8", "8", "0"]
+    assert rows["table1"] == ["10", "0", "10"]
+    assert f"python -m ssconv_lib train --profile {TINY}" in out
+
+
+def test_a_budget_stops_cleanly_and_the_next_call_ends_with_the_same_records(trained, tmp_path):
+    root = tmp_path / "records"
+    code, out, err = call(
+        "train", "--profile", TINY, "--study", "alpha_sweep", "--budget", 0.01, "--workers", 1, "--records", root
+    )
+    assert (code, out) == (0, "0 trained, 8 left, 0 failed\n")
+    assert "same command again" in err
+    assert call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)[0] == 0
+    assert metrics(root) == metrics(trained)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_the_next_call_goes_on(trained, tmp_path, sign):
+    root = tmp_path / "records"
+    process = start("train", "--profile", TINY, "--workers", 1, "--records", root)
+    for line in process.stderr:
+        if "epoch 1/2" in line:
+            break
+    process.send_signal(sign)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert " left, 0 failed" in out
+    assert "Traceback" not in err
+    assert call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)[0] == 0
+    assert metrics(root).items() >= metrics(trained).items()
+
+
+def test_workers_die_with_their_parent(tmp_path):
+    process = start("train", "--profile", TINY, "--workers", 2, "--records", tmp_path / "records", process_group=0)
+    for line in process.stderr:
+        if "epoch 1/2" in line:
+            break
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 20
+    while time.monotonic() < end and _group_lives(process.pid):
+        time.sleep(0.1)
+    assert not _group_lives(process.pid), "workers outlive a killed parent"
+
+
+def _group_lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_merge_takes_in_keeps_the_first_and_reports(trained, tmp_path):
+    other, store = tmp_path / "other", tmp_path / "store"
+    code, out, _ = call("merge", trained, "--records", store)
+    assert (code, out) == (0, "8 taken in, 0 there already, 0 damaged\n")
+    assert metrics(store) == metrics(trained)
+    name, record = next(iter(records(trained).items()))
+    record["final"]["error"] += 1
+    (other / "tiny").mkdir(parents=True)
+    (other / "tiny" / name).write_text(json.dumps(record))
+    (other / "tiny" / "broken.json").write_text("{")
+    code, out, err = call("merge", other, "--records", store)
+    assert (code, out) == (1, "0 taken in, 1 there already, 1 damaged\n")
+    assert f"{name}: final differs" in err
+    assert "damaged record broken.json" in err
+    assert metrics(store) == metrics(trained)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "--profile"),
+        (["train", "--profile", "fast"], "no profile 'fast'"),
+        (["train", "--profile", "quick", "--study", "nine"], "no study 'nine'"),
+        (["train", "--profile", "quick", "--budget", "-1"], "expected a positive number"),
+        (["train", "--profile", "quick", "--workers", "two"], "invalid positive int value: 'two'"),
+        (["merge", "nowhere"], "no records (*.json) below nowhere"),
+        (["paint"], "invalid choice: 'paint'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_calls_exit_with_2_and_one_clear_message(arguments, message, tmp_path):
+    code, out, err = call(*arguments, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_failing_run_is_named_and_the_others_go_on(tmp_path):
+    """A checkpoint that is damaged fails its run alone."""
+    root = tmp_path / "records"
+    assert call("train", "--profile", TINY, "--study", "alpha_sweep", "--budget", 0.01, "--records", root)[0] == 0
+    from ssconv_lib.study import load_profile
+
+    run = load_profile(TINY).runs("alpha_sweep")[0]
+    checkpoint = tmp_path / "checkpoints" / "tiny" / f"{run.label}.pt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_bytes(b"torn")
+    code, out, err = call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)
+    assert (code, out) == (1, "7 trained, 0 left, 1 failed\n")
+    assert f"{run.label}.pt is damaged; delete it" in err
