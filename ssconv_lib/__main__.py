@@ -1,4 +1,4 @@
-"""The command line: python -m ssconv_lib train | status | merge | data | reproduce.
+"""The command line: python -m ssconv_lib train | status | merge | data | bench | reproduce.
 
 Exit status: 0, done (a budget that ran out is done too); 2, the call is wrong; 1, something failed. Messages go to
 stderr, results to stdout.
@@ -10,10 +10,13 @@ import sys
 import warnings
 from pathlib import Path
 
+import torch
+
 from . import reproduce, study
 from .data import Cifar10, load
 from .paths import data_dir, results_dir
 from .records import RecordStore, read_record
+from .speed import loop_cost
 from .workers import default_device, log_unless_terminal, train_missing
 
 
@@ -57,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there")
     data.set_defaults(command=_data)
+
+    bench = commands.add_parser("bench", help="measure what the training loop costs around the bare step")
+    bench.set_defaults(command=_bench)
+    bench.add_argument("--rounds", type=_positive(int), default=9, help="(default: %(default)s)")
+    bench.add_argument("--device", default=default_device(), help="cpu or cuda (default: cuda where there is one)")
 
     chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
     reproduce.add_arguments(chapters)
@@ -142,6 +150,23 @@ def _merge(args: argparse.Namespace) -> int:
 def _data(args: argparse.Namespace) -> int:
     data = load(Cifar10())
     print(f"CIFAR-10: {len(data.train.labels)} training and {len(data.test.labels)} test images at {data_dir()}")
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    """One run of each kind of data, on one thread as in training."""
+    torch.set_num_threads(1)
+    for name in ("quick", "laptop"):
+        run = study.load_profile(name).runs()[1]
+        if name == "laptop" and not (data_dir() / "cache").exists() and not (data_dir() / "cifar10").exists():
+            print(f"{name}: skipped, since CIFAR-10 is not there; make data fetches it")
+            continue
+        cost = loop_cost(run, rounds=args.rounds, device=args.device)
+        print(
+            f"{name}: {run.model}, batch {run.batch_size}, {run.precision}: {cost.loop:.0f} images/s,"
+            f" {100 * cost.ratio:.1f} % (rounds: {100 * cost.low:.1f} to {100 * cost.high:.1f} %)"
+            f" of the {cost.step:.0f} on one ready-made batch; n = {args.rounds}"
+        )
     return 0
 
 

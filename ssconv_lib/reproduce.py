@@ -169,13 +169,20 @@ def read_chapter(source: Path) -> "NotebookNode":
 
 
 def normalised(notebook: "NotebookNode") -> "NotebookNode":
-    """Removes what differs from run to run though nothing else does: papermill's times and paths, its cell's id."""
+    """Removes what differs from run to run though nothing else does: papermill's marks, progress bars on stderr."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"
     return notebook
+
+
+def _is_progress(output: "NotebookNode") -> bool:
+    """A bar that has cleared itself leaves blanks."""
+    return output.output_type == "stream" and output.name == "stderr" and not output.text.strip()
 
 
 @dataclass
@@ -208,6 +215,7 @@ def _execute(
             cwd=chapter.root,
             progress_bar={"desc": chapter.name, "leave": False} if sys.stderr.isatty() else False,
             execution_timeout=cell_timeout,
+            stderr_file=sys.stderr if sys.stderr.isatty() else None,  # the progress of what trains in a chapter
             record_timing=False,
             coalesce_streams=True,
             on_notebook_start=progress.on_notebook_start,

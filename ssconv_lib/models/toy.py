@@ -2,12 +2,12 @@
 
 All 3x3 convolutions but the stem follow the one pooling step. So without shuffling, a value before the global
 average pool sees a square of 4·depth pixels a side: 16 at the default depth.
+
+They keep torch's own initialisation: from He's larger weights, shuffling networks find the solution less often.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .cifar import init_he
 
 
 class ConvUnit(nn.Module):
@@ -32,7 +32,6 @@ class _LongRange(nn.Module):
         self.stem = ConvUnit(3, width)
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(width, num_classes)
-        init_he(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits (N, num_classes)."""

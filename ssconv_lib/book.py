@@ -1,0 +1,74 @@
+"""What every chapter of the book needs: its profile, its records, and a place for its tables and figures."""
+
+import warnings
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+
+from . import figures, study
+from .files import write_whole
+from .paths import results_dir
+from .workers import train_missing
+
+
+class Chapter:
+    """A chapter at a profile; its results are `results/<profile>/{tables,figures}/<number>_<name>.*`.
+
+    Args:
+        number: The chapter's two digits, as in its file's name.
+        profile: A profile's name, or the path of a TOML file.
+    """
+
+    def __init__(self, number: str, profile: str) -> None:
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}")  # no paths in a notebook
+        figures.use_style()
+        self.number = number
+        self.profile = study.load_profile(profile)
+        self.folder = results_dir() / self.profile.name
+
+    def heading(self) -> Markdown:
+        """The profile in force, in words."""
+        return Markdown(
+            f"**Profile in force: `{self.profile.name}`** ({self.profile.title}; {self.profile.hardware}). "
+            f"The tables and figures of this page go to `results/{self.profile.name}/`."
+        )
+
+    def records(self, name: str) -> pd.DataFrame:
+        """A study's records, a row each (see `study.frame`); in `quick`, what is missing is trained first."""
+        if self.profile.trains_in_chapter:
+            outcome = train_missing(self.profile, name)
+            if outcome.failed or outcome.left:
+                raise RuntimeError(f"not all runs of {name} ended: {outcome.failed or outcome.left}")
+        return study.frame(self.profile, name)
+
+    def evidence(self, name: str) -> list[pd.DataFrame]:
+        """A study's records at each profile that has some: the project's, cheapest first, and the one in force."""
+        profiles = {known: study.load_profile(known) for known in study.profile_names()}
+        profiles[self.profile.name] = self.profile
+        frames = [study.frame(profile, name) for profile in profiles.values() if name in profile.studies]
+        return [frame for frame in frames if len(frame)]
+
+    def missing(self, name: str) -> Markdown:
+        """How much of a study is there, and the command for the rest."""
+        planned, lacking = len(self.profile.runs(name)), len(study.missing(self.profile, name))
+        text = f"Study `{name}`: {planned - lacking} of {planned} runs have a record."
+        if lacking:
+            text += f" To train the rest: `{self.profile.train_command(name)}`"
+        return Markdown(text)
+
+    def table(self, data: pd.DataFrame, name: str, show: pd.DataFrame | None = None) -> HTML | Markdown:
+        """Save a table as CSV, and show it, or `show`, its form for readers."""
+        path = self.folder / "tables" / f"{self.number}_{name}.csv"
+        write_whole(path, data.to_csv(index=False, float_format="%.6g").encode())
+        return Markdown("*No records for this table yet.*") if data.empty else as_html(data if show is None else show)
+
+    def figure(self, figure: Figure, data: pd.DataFrame, name: str) -> None:
+        """Save a figure with its data; it then shows at the end of the cell."""
+        figures.caption_profile(figure, self.profile.name)
+        figures.save(figure, data, self.folder / "figures" / f"{self.number}_{name}")
+
+
+def as_html(data: pd.DataFrame) -> HTML:
+    """A table for the page: no index, empty cells for what is not there, class names escaped."""
+    return HTML(data.to_html(index=False, na_rep="", border=0, float_format=lambda value: f"{value:.3g}"))

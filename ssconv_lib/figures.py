@@ -1,0 +1,68 @@
+"""The house style, and saving: every figure as SVG and PNG with the CSV behind it, the same bytes each time.
+
+The plots themselves are in `plots` (results) and `pictures` (method); all take DataFrames or tensors, never train.
+"""
+
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from .files import write_whole
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; by name where the meaning is fixed
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6E6E6E"
+PALETTE = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY]
+COLOUR = {"conv": GREY, "ss": BLUE, "paper": VERMILION}
+
+STYLE = {
+    "axes.edgecolor": "#444444",
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
+    "font.size": 9.5,
+    "grid.color": "#E4E4E4",
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ssconv",  # without it, ids in an SVG are drawn anew each time
+}
+
+
+def use_style() -> None:
+    """Set seaborn's ticks theme with the house colours for all figures that follow."""
+    sns.set_theme(style="ticks", palette=PALETTE, rc=STYLE)
+
+
+def caption_profile(figure: Figure, profile: str) -> None:
+    """Write the profile into the lower right corner, unless it is the paper's own protocol."""
+    if profile != "paper":
+        figure.supxlabel(f"profile: {profile}", x=0.995, ha="right", fontsize=7.5, color=GREY)
+
+
+def save(figure: Figure, data: pd.DataFrame, path: Path) -> None:
+    """Write `path`.svg, .png and .csv, each whole or not at all."""
+    for suffix in ("svg", "png"):
+        with mpl.rc_context(STYLE):
+            content = io.BytesIO()
+            metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+            figure.savefig(content, format=suffix, metadata=metadata)
+        write_whole(path.with_suffix(f".{suffix}"), content.getvalue())
+    write_whole(path.with_suffix(".csv"), data.to_csv(index=False, float_format="%.6g").encode())
+
+
+def close_all() -> None:
+    """Free what is drawn; for tests."""
+    plt.close("all")

@@ -1,0 +1,270 @@
+"""From records to the tables of chapter 2: the paper's numbers beside each profile's, with interval and verdict."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from . import paper, stats
+
+# the paper's network that each of ours stands for; those of the generated task stand for none
+STANDS_FOR = {
+    "wrn16_4": "wrn16_4",
+    "wrn10_2": "wrn16_4",
+    "densenet_bc_100_12": "densenet_bc_100_12",
+    "densenet_bc_40_12": "densenet_bc_100_12",
+    "resnext29_2x64d": "resnext29_2x64d",
+    "resnext29_2x16d": "resnext29_2x64d",
+}
+# Table 1's arms: how the grouped convolutions are shuffled, by the layout in the records
+ARMS = {
+    "conv": "Conv",
+    "leading": "Eq. 2",
+    "listing": "Listing 1 as written",
+    "matched": "Eq. 2, Eq. 3's count",
+    "auto": "Eq. 3",
+}
+CONTRASTS = {
+    "conv-auto": ("conv", "auto", "does Eq. 3 help at all?"),
+    "leading-auto": ("leading", "auto", "is Eq. 3 better than Eq. 2, as the paper says?"),
+    "matched-auto": ("matched", "auto", "and at the same number of shuffled channels?"),
+    "leading-listing": ("leading", "listing", "a null pair: the same but for the order of unshuffled channels"),
+}
+DATA = {"cifar10": "CIFAR-10", "longrange": "generated task"}
+SOLVED = 10.0  # percent of error below which the generated task counts as solved; chance is 50
+
+
+def source(frame: pd.DataFrame) -> str:
+    """Where a profile's numbers come from, for a column's head: quick (generated task)."""
+    return f"{frame['profile'].iloc[0]} ({DATA[frame['data'].iloc[0]]})"
+
+
+def by_seed(frame: pd.DataFrame) -> pd.Series:
+    """The errors of one arm, indexed by seed."""
+    return frame.set_index("seed")["error"]
+
+
+def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 2 in numbers: a row for each model and α, with mean, sd, interval, and how many runs solved the task."""
+    rows = []
+    for (model, alpha), group in frame.groupby(["model", "alpha"]):
+        errors = stats.summarise(group["error"])
+        solved = int((group["error"] < SOLVED).sum())
+        rows.append(
+            {
+                "model": model,
+                "alpha": alpha,
+                "n": errors.n,
+                "mean": errors.mean,
+                "sd": errors.sd,
+                "low": errors.low,
+                "high": errors.high,
+                "solved": solved,
+            }
+        )
+    return pd.DataFrame(rows, columns=["model", "alpha", "n", "mean", "sd", "low", "high", "solved"])
+
+
+def fitted_curve(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """A smooth curve of the error over the place of α in its list, with its interval; None where runs are too few.
+
+    Places rather than values: the α of the sweep are spaced unevenly, and 0 has no logarithm.
+    """
+    counts = frame.groupby("alpha")["seed"].nunique()
+    enough = frame[frame["alpha"].isin(counts[counts >= 2].index)]
+    if enough["alpha"].nunique() < 5:
+        return None
+    places = {alpha: place for place, alpha in enumerate(sorted(frame["alpha"].unique()))}
+    return stats.smooth_curve(enough["alpha"].map(places), enough["error"], enough["seed"])
+
+
+def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
+    """Conv against ss at the paper's α, paired by seed: a row for each model that has both.
+
+    Args:
+        frame: Records of one profile (see `study.frame`), of any models, with α = 0 and one other α.
+        number: The paper's table, 2 or 3, that the difference is judged by.
+
+    Returns:
+        model, n (pairs), conv and ss (mean and sd), difference (conv minus ss: positive is for shuffling) with
+        interval and p, detectable (the difference seen with 80 % power), outcome and sentence of the verdict.
+    """
+    rows = []
+    for model, group in frame.groupby("model", sort=False):
+        conv, ss = by_seed(group[group["alpha"] == 0]), by_seed(group[group["alpha"] > 0])
+        if conv.index.intersection(ss.index).empty:
+            continue
+        measured = stats.paired_difference(conv, ss)
+        row = {"model": model, "n": measured.n, **_mean_sd("conv", conv), **_mean_sd("ss", ss), **_numbers(measured)}
+        if printed := STANDS_FOR.get(model):
+            judged = stats.verdict(measured, paper.difference(number, printed), name="conv minus ss")
+            row |= {"outcome": judged.outcome, "sentence": judged.sentence}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def table2(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Table 2, the paper's rows first, then those of each profile's frame that stand for the same network."""
+    rows = []
+    measured = {frame["profile"].iloc[0]: comparison(frame) for frame in frames if len(frame)}
+    for printed in paper.table(2)["key"].unique():
+        conv, ss = (paper.value(2, printed, method) for method in ("conv", "ss"))
+        runs = int(paper.table(2)["n_runs"].iloc[0])
+        rows.append({"source": "paper", "model": printed, "n": runs, "conv": conv, "ss": ss, "difference": conv - ss})
+        for profile, table in measured.items():
+            own = [row for row in table.to_dict("records") if STANDS_FOR.get(row["model"]) == printed]
+            rows += [{"source": profile, **row} for row in own]
+    return pd.DataFrame(rows)
+
+
+def pairs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Conv minus ss for each seed: a row a pair, labelled by model and profile."""
+    rows = []
+    for frame in frames:
+        for model, runs in frame.groupby("model", sort=False):
+            conv, ss = by_seed(runs[runs["alpha"] == 0]), by_seed(runs[runs["alpha"] > 0])
+            label = {"label": f"{model}, {frame['profile'].iloc[0]}", "model": model}
+            rows += [{**label, "seed": seed, "difference": d} for seed, d in (conv - ss).dropna().items()]
+    return pd.DataFrame(rows, columns=["label", "model", "seed", "difference"])
+
+
+def printed_differences(pairs: pd.DataFrame, number: int = 2) -> dict[str, paper.PrintedDifference]:
+    """For each label of `pairs` that stands for a network of the paper, the difference that the paper prints."""
+    known = pairs[pairs["model"].isin(STANDS_FOR)].drop_duplicates("label")
+    return {row.label: paper.difference(number, STANDS_FOR[row.model]) for row in known.itertuples()}
+
+
+def pairs_needed(table: pd.DataFrame) -> pd.DataFrame:
+    """How many pairs would see the paper's difference with 80 % power, given the sd that `table2` measured."""
+    rows = []
+    for row in table[table["source"] != "paper"].to_dict("records"):
+        sd, printed = row["difference_sd"], paper.difference(2, STANDS_FOR[row["model"]])
+        needed = stats.seeds_needed(sd, float(printed), paired=True) if sd > 0 else None
+        rows.append(
+            {
+                "profile": row["source"],
+                "model": row["model"],
+                "pairs so far": row["n"],
+                "sd of a pair": sd,
+                "paper's difference": float(printed),
+                "pairs needed": needed,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def arms(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 1's records with a column `arm`: "conv", or the layout."""
+    return frame.assign(arm=frame["layout"].where(frame["alpha"] > 0, "conv"))
+
+
+def table1(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Table 1: a row for each arm, the paper's number and each profile's mean, sd and n."""
+    printed = {
+        "conv": paper.value(1, "resnext29_2x64d", "conv"),
+        "leading": paper.value(1, "resnext29_2x64d", "ss", layout="leading"),
+        "auto": paper.value(1, "resnext29_2x64d", "ss", layout="interleaved"),
+    }
+    rows = []
+    for arm, label in ARMS.items():
+        row = {"arm": label, "paper (CIFAR-10)": printed.get(arm)}
+        for frame in frames:
+            errors = arms(frame).query("arm == @arm")["error"]
+            if len(errors):
+                row |= _mean_sd(where := source(frame), errors) | {f"n, {where}": len(errors)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The paired differences behind Table 1's claims, a row each: positive if the second arm has the lower error."""
+    rows = []
+    of = {arm: by_seed(group) for arm, group in arms(frame).groupby("arm")}
+    for first, second, question in CONTRASTS.values():
+        if first in of and second in of and not of[first].index.intersection(of[second].index).empty:
+            measured = stats.paired_difference(of[first], of[second])
+            pair = f"{ARMS[first]} − {ARMS[second]}"
+            rows.append({"contrast": pair, "question": question, "n": measured.n, **_numbers(measured)})
+    return pd.DataFrame(rows)
+
+
+def selection(validation: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
+    """α chosen on held-out training images, and the paper's way beside it.
+
+    Args:
+        validation: Records that read the 5,000 held-out images.
+        tested: Records that read the test set, of the same model.
+
+    Returns:
+        A row for each α: mean validation error and test error with their n; `chosen` marks the α of the lowest
+        validation error, `papers_rule` that of the lowest test error among the paper's .02, .04 and .06.
+    """
+    held_out, test = (
+        runs.groupby("alpha")["error"].agg(["mean", "count"]).add_suffix(f"_{read}")
+        for runs, read in ((validation, "validation"), (tested, "test"))
+    )
+    table = held_out.join(test, how="outer")
+    table["chosen"] = table.index == table["mean_validation"].idxmin() if len(validation) else False
+    among = table["mean_test"].reindex([0.02, 0.04, 0.06]).dropna()
+    table["papers_rule"] = table.index == among.idxmin() if len(among) == 3 else False
+    return table.reset_index(names="alpha")
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers: mean ± sd in one column, the interval in one, numbers to two decimals."""
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if f"{name}_sd" in table:
+            shown[name] = [_plus_minus(m, sd) for m, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
+        elif name == "low" and "high" in table:
+            shown["95 % interval"] = [_interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
+        elif not name.endswith("_sd") and name not in ("high", "sentence", "unmatched"):
+            shown[name] = [_FORMATS.get(name, _number)(value) for value in table[name]]
+    return shown
+
+
+def _mean_sd(name: str, errors: pd.Series) -> dict[str, float]:
+    summary = stats.summarise(errors)
+    return {name: summary.mean, f"{name}_sd": summary.sd}
+
+
+def _numbers(measured: stats.Difference) -> dict[str, float]:
+    known = not measured.degenerate  # an interval without spread is no evidence of certainty
+    return {
+        "difference": measured.mean,
+        "difference_sd": measured.sd if known else float("nan"),
+        "low": measured.low if known else float("nan"),
+        "high": measured.high if known else float("nan"),
+        "p": measured.p,
+        "detectable": measured.detectable(),
+        "note": measured.degenerate,
+    }
+
+
+def _number(value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}".replace("-", "−")
+    return str(value)
+
+
+def _p_value(p: float) -> str:
+    return "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def alpha_text(alpha: float) -> str:
+    """α as readers write it: 1/32 for a power of two, else .06 as 0.06."""
+    inverse = 1 / alpha if alpha else 0
+    power_of_two = inverse == int(inverse) and int(inverse) & (int(inverse) - 1) == 0
+    return f"1/{inverse:.0f}" if power_of_two and 0 < alpha < 1 else f"{alpha:g}"
+
+
+_FORMATS = {"alpha": alpha_text, "p": _p_value}
+
+
+def _plus_minus(mean: float, sd: float) -> str:
+    return f"{_number(mean)} ± {_number(sd)}" if sd == sd else _number(mean)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{_number(low)} to {_number(high)}" if low == low else ""

@@ -1,0 +1,176 @@
+"""Chapter 2's tables and verdicts, from runs made up so that the answers are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssconv_lib import judge, tables
+
+COLUMNS = ["profile", "data", "model", "alpha", "layout", "seed", "error", "hash"]
+
+
+def runs(errors, *, model="wrn10_2", profile="laptop", data="cifar10", layout="auto"):
+    """A frame of runs: {alpha: errors by seed}."""
+    rows = [
+        (profile, data, model, alpha, layout, seed, error, f"{alpha}{seed}")
+        for alpha, values in errors.items()
+        for seed, error in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def grouped(errors, **options):
+    """A frame of Table 1's arms: {arm: errors by seed}."""
+    options = {"model": "resnext29_2x16d", **options}
+    parts = [
+        runs({0.0 if arm == "conv" else 0.06: values}, layout="auto" if arm == "conv" else arm, **options)
+        for arm, values in errors.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_sweep_summary_counts_what_is_solved():
+    summary = tables.sweep_summary(runs({0.0: [50, 49, 51], 0.125: [0.1, 9.9, 10.0]}))
+    assert summary["alpha"].tolist() == [0, 0.125]
+    assert summary["mean"].tolist() == pytest.approx([50, 20 / 3])
+    assert summary["sd"].iloc[0] == pytest.approx(1.0)
+    assert summary["solved"].tolist() == [0, 2], "10 % is not below the threshold"
+    assert tables.sweep_summary(runs({})).empty
+
+
+def test_a_curve_needs_five_alphas_with_two_seeds():
+    errors = {a: [10 + a, 10.5 + a, 9.5 + a] for a in (0.0, 0.02, 0.04, 0.06, 0.1)}
+    curve = tables.fitted_curve(runs(errors))
+    assert (curve["x"].min(), curve["x"].max()) == (0, 4), "places in the list, not values"
+    assert (curve["low"] <= curve["fit"]).all()
+    assert curve["fit"].iloc[0] == pytest.approx(10, abs=0.3)
+    errors[0.1] = errors[0.1][:1]
+    assert tables.fitted_curve(runs(errors)) is None
+
+
+def test_comparison_is_paired_and_judged_by_the_paper():
+    frame = runs({0.0: [10.0, 12.0, 11.0, 13.0], 0.06: [9.7, 11.65, 10.75, 12.7]})
+    row = tables.comparison(frame).iloc[0]
+    assert row["n"] == 4
+    assert row["difference"] == pytest.approx(0.3)
+    assert row["difference_sd"] == pytest.approx(np.std([0.3, 0.35, 0.25, 0.3], ddof=1))
+    assert row["conv"] == pytest.approx(11.5)
+    assert row["outcome"] == "reproduced"
+    opposite = runs({0.0: [9.7, 11.65, 10.75, 12.7], 0.06: [10.0, 12.0, 11.0, 13.0]})
+    assert tables.comparison(opposite).iloc[0]["outcome"] == "not reproduced"
+    noisy = runs({0.0: [10.0, 12.0], 0.06: [9.0, 12.5]})
+    assert tables.comparison(noisy).iloc[0]["outcome"] == "cannot tell"
+
+
+def test_comparison_drops_seeds_without_a_partner():
+    frame = runs({0.0: [10.0, 12.0, 11.0], 0.06: [9.7, 11.6]})
+    assert tables.comparison(frame).iloc[0]["n"] == 2
+    assert tables.comparison(runs({0.0: [10.0]})).empty
+
+
+def test_table2_has_the_papers_rows_first_and_relatives_below():
+    laptop = runs({0.0: [10.0, 12.0], 0.06: [9.0, 11.9]})
+    gpu = runs({0.0: [5.0, 5.2], 0.06: [4.9, 5.0]}, model="wrn16_4", profile="gpu")
+    table = tables.table2([laptop, gpu])
+    assert table["source"].tolist() == ["paper", "laptop", "gpu", "paper", "paper"]
+    assert table["model"].tolist()[:4] == ["wrn16_4", "wrn10_2", "wrn16_4", "densenet_bc_100_12"]
+    first = table.iloc[0]
+    assert (first["conv"], first["ss"], first["n"]) == (5.1, 4.8, 5)
+    assert first["difference"] == pytest.approx(0.3)
+    assert tables.table2([])["source"].tolist() == ["paper"] * 3
+
+
+def test_pairs_and_pairs_needed():
+    frame = runs({0.0: [10.0, 12.0, 11.0], 0.06: [9.7, 11.6, 10.9]})
+    pairs = tables.pairs([frame])
+    assert pairs["difference"].tolist() == pytest.approx([0.3, 0.4, 0.1])
+    assert set(pairs["label"]) == {"wrn10_2, laptop"}
+    assert float(tables.printed_differences(pairs)["wrn10_2, laptop"]) == pytest.approx(0.3)
+    needed = tables.pairs_needed(tables.table2([frame])).iloc[0]
+    assert needed["sd of a pair"] == pytest.approx(np.std([0.3, 0.4, 0.1], ddof=1))
+    assert needed["pairs needed"] == 5  # power .71 at 4 pairs, .89 at 5
+    assert tables.pairs([]).empty
+
+
+def test_table1_and_its_contrasts():
+    frame = grouped(
+        {
+            "conv": [10, 12, 11],
+            "leading": [9, 11, 10],
+            "listing": [9.1, 10.9, 10],
+            "auto": [8, 10.1, 9],
+            "matched": [9, 11, 10],
+        }
+    )
+    table = tables.table1([frame]).set_index("arm")
+    assert table.loc["Conv", "paper (CIFAR-10)"] == 4.3
+    assert table.loc["Eq. 2", "paper (CIFAR-10)"] == 4.2
+    assert table.loc["Eq. 3", "paper (CIFAR-10)"] == 3.9
+    assert np.isnan(table.loc["Listing 1 as written", "paper (CIFAR-10)"])
+    assert table.loc["Eq. 3", "laptop (CIFAR-10)"] == pytest.approx(27.1 / 3)
+    assert table.loc["Conv", "n, laptop (CIFAR-10)"] == 3
+    contrasts = tables.contrasts(frame).set_index("contrast")
+    assert contrasts.loc["Eq. 2 − Eq. 3", "difference"] == pytest.approx((1 + 0.9 + 1) / 3)
+    assert contrasts.loc["Eq. 2 − Listing 1 as written", "difference"] == pytest.approx(0, abs=1e-9)
+    assert len(contrasts) == 4
+    assert len(tables.contrasts(grouped({"conv": [10, 12], "auto": [9, 11.5]}))) == 1
+
+
+def test_an_interval_without_spread_is_not_shown_as_certainty():
+    row = tables.contrasts(grouped({"leading": [0.0, 0.0], "auto": [0.0, 0.0]})).iloc[0]
+    assert row["difference"] == 0
+    assert np.isnan(row["low"])
+    assert np.isnan(row["detectable"])
+    assert "agree to the last digit" in row["note"]
+
+
+def test_selection_marks_both_choices():
+    held_out = runs({0.0: [10.0, 10.2], 0.02: [9.6, 9.8], 0.04: [9.0, 9.2], 0.06: [9.5, 9.5]})
+    tested = runs({0.0: [11.0], 0.02: [10.0], 0.04: [10.1], 0.06: [9.9], 0.5: [9.0]})
+    table = tables.selection(held_out, tested).set_index("alpha")
+    assert table.index[table["chosen"]].tolist() == [0.04]
+    assert table.index[table["papers_rule"]].tolist() == [0.06], "only among the paper's three"
+    assert table.loc[0.5, "mean_test"] == 9.0
+    none = tables.selection(runs({}), runs({}))
+    assert none.empty
+
+
+def test_readable_puts_spread_and_interval_together():
+    table = pd.DataFrame(
+        {"alpha": [0.125], "conv": [10.0], "conv_sd": [0.5], "low": [-1.0], "high": [1.0], "p": [0.0001], "x": [None]}
+    )
+    row = tables.readable(table).iloc[0].to_dict()
+    assert row == {"alpha": "1/8", "conv": "10.00 ± 0.50", "95 % interval": "−1.00 to 1.00", "p": "< 0.001", "x": ""}
+
+
+@pytest.mark.parametrize(
+    ("alpha", "text"),
+    [(0, "0"), (1, "1"), (1 / 32, "1/32"), (0.5, "1/2"), (0.06, "0.06"), (0.04, "0.04"), (0.1, "0.1"), (0.2, "0.2")],
+)
+def test_alpha_as_readers_write_it(alpha, text):
+    assert tables.alpha_text(alpha) == text
+
+
+def test_verdicts_of_table_1_need_real_images_and_both_arms():
+    real = grouped({"leading": [9.0, 9.5, 9.2, 9.4], "auto": [8.7, 9.2, 8.9, 9.12]})
+    (row,) = judge.table1_claims([real])
+    assert row["evidence and verdict"].startswith("Reproduced")
+    assert "laptop" in row["claim"]
+    assert judge.table1_claims([grouped({"conv": [1.0, 2.0], "auto": [1.0, 2.0]})]) == []
+    generated = grouped({"leading": [9.0, 9.5], "auto": [8.7, 9.1]}, model="long_range_resnext")
+    assert judge.table1_claims([generated]) == []
+
+
+def test_the_long_range_verdict_follows_fishers_test():
+    clear = runs({0.0: [50, 49, 51], 0.125: [0, 0, 1], 0.25: [0, 0, 0], 1.0: [50, 50, 49]}, data="longrange")
+    shares = judge.solved_shares(tables.sweep_summary(clear))
+    assert {name: (share.k, share.n) for name, share in shares.items()} == {
+        "α = 0": (0, 3),
+        "0 < α < 1": (6, 6),
+        "α = 1": (0, 3),
+    }
+    assert judge.long_range_claim(tables.sweep_summary(clear))["evidence and verdict"].startswith("Reproduced")
+    few = runs({0.0: [50], 0.125: [0], 1.0: [50]}, data="longrange")
+    assert judge.long_range_claim(tables.sweep_summary(few))["evidence and verdict"].startswith("Cannot tell")
+    reverse = runs({0.0: [0, 0, 1], 0.125: [50, 49, 51], 0.25: [50, 49, 51], 1.0: [0, 0, 1]}, data="longrange")
+    assert judge.long_range_claim(tables.sweep_summary(reverse))["evidence and verdict"].startswith("Not reproduced")
