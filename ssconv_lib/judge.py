@@ -15,7 +15,10 @@ def table2_claims(table2: pd.DataFrame) -> list[dict[str, str]]:
         return []
     judged = table2.dropna(subset=["sentence"])
     return [
-        {"claim": f"Table 2: shuffling helps {row.model} ({row.source})", "evidence and verdict": row.sentence}
+        {
+            "claim": f"Table 2: shuffling helps {tables.model_text(row.model)} ({row.source})",
+            "evidence and verdict": row.sentence,
+        }
         for row in judged.itertuples()
     ]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from . import stats
 from .figures import BLUE, COLOUR, GREY, VERMILION
 from .paper import PrintedDifference
-from .tables import alpha_text
+from .tables import alpha_text, model_text
 
 WIDTH = 7.2  # inches: the text width of a page
 
@@ -39,9 +39,16 @@ def alpha_sweep(
         ax.scatter(runs["alpha"].map(places) + _jitter(runs["seed"]), runs["error"], s=26, color=GREY, label="one run")
         ax.scatter([*places.values()], of["mean"], marker="_", s=420, lw=2, color=BLUE, label="mean")
         ax.set_xticks([*places.values()], [alpha_text(alpha) for alpha in places])
-        ax.set(xlabel="α, fraction of channels shuffled", ylabel="test error (%)", title=f"{model}: error over α")
+        ax.set(
+            xlabel="α, fraction of channels shuffled",
+            ylabel="test error (%)",
+            title=f"{model_text(model)}: error over α",
+        )
+        ax.set_xlim(-0.6, len(places) - 0.4)
         if solved:
             _mark_solved(ax, of, places)
+        else:
+            _widen(ax, 2.0)  # a tenth of a point must not fill the picture
         ax.legend(loc="best", fontsize=8.5)
     return figure
 
@@ -51,6 +58,13 @@ def _mark_solved(ax: Axes, summary: pd.DataFrame, places: dict[float, int]) -> N
     ax.set_ylim(-3, 63)
     for row in summary.itertuples():
         ax.text(places[row.alpha], 57, f"{row.solved} of {row.n}\nsolved", ha="center", va="center", fontsize=8.5)
+
+
+def _widen(ax: Axes, span: float) -> None:
+    low, high = ax.get_ylim()
+    if high - low < span:
+        middle = (low + high) / 2
+        ax.set_ylim(middle - span / 2, middle + span / 2)
 
 
 def paired_differences(arms: pd.DataFrame, printed: dict[str, PrintedDifference]) -> Figure:
@@ -78,7 +92,7 @@ def paired_differences(arms: pd.DataFrame, printed: dict[str, PrintedDifference]
     ax.set_yticks(range(len(labels)), [f"{label} (n = {(arms['label'] == label).sum()})" for label in reversed(labels)])
     ax.set_ylim(-0.6, len(labels) - 0.4)
     ax.set(xlabel="conv minus ss, points of test error: right of 0, shuffling helps")
-    ax.set_title("Paired differences: same seed, same initial weights, same batches")
+    figure.suptitle("Paired differences: the two runs of a seed", x=0.01, ha="left", fontsize=11, fontweight="bold")
     figure.legend(loc="outside lower left", fontsize=8.5, ncols=4)
     return figure
 
@@ -103,7 +117,7 @@ def learning_curves(histories: pd.DataFrame, alphas: Sequence[float] | None = No
         mean = runs.groupby("epoch")["error"].mean()
         label = f"α = {alpha_text(alpha)}" + (" (conv)" if alpha == 0 else "")
         ax.plot(mean.index, mean, color=colours[alpha], lw=2.2, label=f"{label}, n = {runs['hash'].nunique()}")
-    ax.set(xlabel="epoch", ylabel="test error (%)", title=f"{histories['model'].iloc[0]}: learning curves")
+    ax.set(xlabel="epoch", ylabel="test error (%)", title=f"{model_text(histories['model'].iloc[0])}: learning curves")
     ax.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside right center", fontsize=8.5)
     return figure
@@ -131,7 +145,7 @@ def arms(frame: pd.DataFrame, labels: dict[str, str]) -> Figure:
     low, high = frame["error"].min(), frame["error"].max()
     margin = 0.25 * (high - low) + 0.5
     ax.set_ylim(low - margin, high + margin)  # an interval of two runs would dwarf the runs
-    ax.set(ylabel="test error (%)", title=f"{frame['model'].iloc[0]}: versions of the grouped shuffle")
+    ax.set(ylabel="test error (%)", title=f"{model_text(frame['model'].iloc[0])}: versions of the grouped shuffle")
     ax.legend(fontsize=8.5)
     return figure
 

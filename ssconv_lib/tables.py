@@ -15,6 +15,16 @@ STANDS_FOR = {
     "resnext29_2x64d": "resnext29_2x64d",
     "resnext29_2x16d": "resnext29_2x64d",
 }
+NAMES = {
+    "wrn16_4": "WRN-16-4",
+    "wrn10_2": "WRN-10-2",
+    "densenet_bc_100_12": "DenseNet-BC-100-12",
+    "densenet_bc_40_12": "DenseNet-BC-40-12",
+    "resnext29_2x64d": "ResNeXt-29 (2x64d)",
+    "resnext29_2x16d": "ResNeXt-29 (2x16d)",
+    "long_range_cnn": "small CNN, generated task",
+    "long_range_resnext": "small grouped CNN, generated task",
+}
 # Table 1's arms: how the grouped convolutions are shuffled, by the layout in the records
 ARMS = {
     "conv": "Conv",
@@ -122,7 +132,7 @@ def pairs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     for frame in frames:
         for model, runs in frame.groupby("model", sort=False):
             conv, ss = by_seed(runs[runs["alpha"] == 0]), by_seed(runs[runs["alpha"] > 0])
-            label = {"label": f"{model}, {frame['profile'].iloc[0]}", "model": model}
+            label = {"label": f"{model_text(model)}, {frame['profile'].iloc[0]}", "model": model}
             rows += [{**label, "seed": seed, "difference": d} for seed, d in (conv - ss).dropna().items()]
     return pd.DataFrame(rows, columns=["label", "model", "seed", "difference"])
 
@@ -259,7 +269,12 @@ def alpha_text(alpha: float) -> str:
     return f"1/{inverse:.0f}" if power_of_two and 0 < alpha < 1 else f"{alpha:g}"
 
 
-_FORMATS = {"alpha": alpha_text, "p": _p_value}
+def model_text(name: str) -> str:
+    """A network's name as readers know it."""
+    return NAMES.get(name, name)
+
+
+_FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
 
 
 def _plus_minus(mean: float, sd: float) -> str:

@@ -84,8 +84,8 @@ def test_pairs_and_pairs_needed():
     frame = runs({0.0: [10.0, 12.0, 11.0], 0.06: [9.7, 11.6, 10.9]})
     pairs = tables.pairs([frame])
     assert pairs["difference"].tolist() == pytest.approx([0.3, 0.4, 0.1])
-    assert set(pairs["label"]) == {"wrn10_2, laptop"}
-    assert float(tables.printed_differences(pairs)["wrn10_2, laptop"]) == pytest.approx(0.3)
+    assert set(pairs["label"]) == {"WRN-10-2, laptop"}
+    assert float(tables.printed_differences(pairs)["WRN-10-2, laptop"]) == pytest.approx(0.3)
     needed = tables.pairs_needed(tables.table2([frame])).iloc[0]
     assert needed["sd of a pair"] == pytest.approx(np.std([0.3, 0.4, 0.1], ddof=1))
     assert needed["pairs needed"] == 5  # power .71 at 4 pairs, .89 at 5

@@ -1,0 +1,173 @@
+"""The chapters, executed: what came out, from the runner and as Lab would run them, with and without images."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbclient
+import pandas as pd
+import pytest
+
+from ssconv_lib import study
+from ssconv_lib.paths import ROOT
+
+TINY = Path(__file__).with_name("tiny.toml")
+RECORDS = ROOT / "results" / "records"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Results with the committed records of laptop, and a folder for data sets that stays empty."""
+    root = tmp_path_factory.mktemp("chapters")
+    results, data = root / "results", root / "data"
+    data.mkdir()
+    if (RECORDS / "laptop").exists():
+        shutil.copytree(RECORDS / "laptop", results / "records" / "laptop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSCONV_RESULTS", str(results))
+        patch.setenv("SSCONV_DATA", str(data))
+        yield results
+
+
+def reproduce(*arguments):
+    command = [sys.executable, "-m", "ssconv_lib", "reproduce", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def tiny(places):
+    done = reproduce("--profile", TINY)
+    assert done.returncode == 0, done.stderr
+    return places / "tiny"
+
+
+@pytest.fixture(scope="module")
+def laptop(places):
+    done = reproduce("--profile", "laptop", "--chapter", "02")
+    assert done.returncode == 0, done.stderr
+    return places / "laptop"
+
+
+def table(folder, name):
+    """The CSV of a table, or the one behind a figure."""
+    (path,) = folder.glob(f"*/{name}.csv")
+    return pd.read_csv(path)
+
+
+def texts(notebook):
+    """All that the cells printed or showed, pictures included, in order."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = [output.get("text") or json.dumps(output.get("data", {}), sort_keys=True) for output in outputs]
+    return ["".join(text.split()) for text in shown if text.strip()]
+
+
+def test_every_table_and_figure_is_there_and_nothing_else(tiny):
+    names = {path.stem for folder in ("tables", "figures") for path in (tiny / folder).iterdir()}
+    assert names == {
+        "01_fig1a",
+        "01_fig1b",
+        "01_receptive_field",
+        "01_window",
+        "01_group",
+        "01_outside",
+        "01_groups",
+        "01_cost",
+        "01_verdict",
+        "02_fig2",
+        "02_fig2_summary",
+        "02_learning_curves",
+        "02_table1",
+        "02_table1_arms",
+        "02_table1_contrasts",
+        "02_table2",
+        "02_paired_differences",
+        "02_pairs_needed",
+        "02_alpha_selection",
+        "02_verdicts",
+    }
+    for figure in (tiny / "figures").glob("*.png"):
+        assert figure.with_suffix(".svg").exists()
+        assert len(pd.read_csv(figure.with_suffix(".csv"))) > 0
+
+
+def test_chapter_1_finds_no_cost_in_parameters_or_macs(tiny):
+    cost = table(tiny, "01_cost")
+    plain, ss = (cost[cost["alpha"] == alpha].set_index("model") for alpha in (0, 0.06))
+    assert plain["parameters"].to_dict() == {
+        "wrn16_4": 2_748_890,
+        "densenet_bc_100_12": 769_162,
+        "resnext29_2x64d": 9_130_314,
+    }
+    assert ss[["parameters", "macs"]].equals(plain[["parameters", "macs"]])
+    assert (ss["moved"] > 0).all()
+    assert (ss["listing_copies"] > 10 * ss["moved"]).all()
+
+
+def test_chapter_2_trained_the_profiles_runs(tiny, places):
+    profile = study.load_profile(TINY)
+    hashes = {path.stem.rpartition("-")[2] for path in (places / "records" / "tiny").glob("*.json")}
+    assert hashes == {run.hash for run in profile.runs()}
+    sweep = table(tiny, "02_fig2")
+    assert sweep["alpha"].value_counts().to_dict() == {0: 2, 0.0625: 2, 0.25: 2, 1: 2}
+    assert sweep["error"].between(0, 100).all()
+
+
+def test_chapter_2_puts_the_paper_first(tiny):
+    table2 = table(tiny, "02_table2")
+    assert table2.loc[table2["source"] == "paper", "conv"].tolist() == [5.1, 5.0, 4.3]
+    table1 = table(tiny, "02_table1").set_index("arm")
+    assert table1.loc["Eq. 3", "paper (CIFAR-10)"] == 3.9
+    assert table1["n, tiny (generated task)"].tolist() == [2] * 5
+
+
+def test_a_second_run_changes_nothing(tiny):
+    done = reproduce("--profile", TINY)
+    assert done.returncode == 0
+    assert done.stdout.count("unchanged") == 2
+
+
+def test_the_default_run_shows_the_evidence_of_real_images(tiny):
+    """Tables of any profile stand beside the committed records of the others."""
+    table2 = table(tiny, "02_table2")
+    expected = len([*(RECORDS / "laptop").glob("wrn10_2-a0-*")]) > 0
+    assert ("laptop" in set(table2["source"])) == expected
+
+
+def test_lab_opened_in_book_gives_the_same(tiny, places):
+    """Executed in book/, from the notebook that Lab opens; only the profile is set, as a reader would."""
+    notebook = jupytext.read(ROOT / "book" / "02_cifar.ipynb")
+    (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    parameters.source = f"profile = {str(TINY)!r}"
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT / "book")}}).execute()
+    from_runner = jupytext.read(tiny / "notebooks" / "02_cifar.ipynb")
+    assert texts(notebook) == texts(from_runner)
+
+
+@pytest.mark.skipif(not (RECORDS / "laptop").exists(), reason="no records of laptop are committed")
+class TestLaptop:
+    def test_it_draws_from_records_without_images(self, laptop, places):
+        assert not any((places.parent / "data").iterdir())
+        pairs = table(laptop, "02_paired_differences")
+        assert len(pairs) >= 2, "at least two seeds of conv and of ss"
+        row = table(laptop, "02_table2").query("source == 'laptop' and model == 'wrn10_2'").iloc[0]
+        assert row["n"] == (pairs["model"] == "wrn10_2").sum()
+        assert row["outcome"] in ("reproduced", "not reproduced", "cannot tell")
+
+    def test_every_number_is_traceable_to_a_record(self, laptop):
+        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("*.json")]
+        of = {(r["run"]["model"], r["run"]["alpha"], r["run"]["seed"]): r["final"]["error"] for r in records}
+        for pair in table(laptop, "02_paired_differences").itertuples():
+            expected = of[pair.model, 0.0, pair.seed] - of[pair.model, 0.06, pair.seed]
+            assert pair.difference == pytest.approx(expected, abs=1e-4)
+
+    def test_it_prints_the_command_for_what_is_missing(self, laptop):
+        shown = "\n".join(texts(jupytext.read(laptop / "notebooks" / "02_cifar.ipynb")))
+        assert "python-mssconv_libtrain--profilelaptop--study" in shown
+
+    def test_the_verdict_states_its_evidence(self, laptop):
+        sentences = table(laptop, "02_verdicts")["evidence and verdict"]
+        assert sentences.str.contains("pairs? of runs").any()
+        assert sentences.str.contains("interval").any()
