@@ -6,7 +6,7 @@ TORCH_INDEX_URL ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab data lint format notebooks bench constraints clean distclean
+.PHONY: help reproduce test lab data lint format notebooks picture bench constraints clean distclean
 
 py := .venv/bin/python
 ready := .venv/.installed
@@ -40,6 +40,10 @@ format: $(ready) ## put right what the style check can
 notebooks: $(ready) ## write book/*.ipynb anew from book/*.py, without outputs
 	@$(py) -m jupytext --quiet --to ipynb --update book/*.py
 	@$(py) -m nbconvert --log-level=WARN --clear-output --inplace book/*.ipynb
+
+picture: reproduce ## make the README's picture anew, from quick's sweep
+	@mkdir -p book/images
+	@cp results/quick/figures/02_fig2.png book/images/alpha_sweep.png
 
 bench: $(ready) ## measure what the training loop costs around the bare step
 	@$(py) -m ssconv_lib bench

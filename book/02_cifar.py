@@ -131,7 +131,7 @@ pairs = tables.pairs(records2)
 printed = tables.printed_differences(pairs)
 if len(pairs):
     figure = plots.paired_differences(pairs, printed)
-    chapter.figure(figure, pairs, "paired_differences")
+    chapter.figure(figure, pairs, "paired_differences", caption=False)
 
 # %% [markdown]
 # How many pairs would it take to see the paper's difference with 80 % power, given our spread? With few pairs the

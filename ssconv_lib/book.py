@@ -63,9 +63,17 @@ class Chapter:
         write_whole(path, data.to_csv(index=False, float_format="%.6g").encode())
         return Markdown("*No records for this table yet.*") if data.empty else as_html(data if show is None else show)
 
-    def figure(self, figure: Figure, data: pd.DataFrame, name: str) -> None:
-        """Save a figure with its data; it then shows at the end of the cell."""
-        figures.caption_profile(figure, self.profile.name)
+    def figure(self, figure: Figure, data: pd.DataFrame, name: str, *, caption: bool = True) -> None:
+        """Save a figure with its data; it then shows at the end of the cell.
+
+        Args:
+            figure: The figure.
+            data: What it shows.
+            name: Of the files, without the chapter's number.
+            caption: Write the profile's name into it; not for what several profiles are in, named one by one.
+        """
+        if caption:
+            figures.caption_profile(figure, self.profile.name)
         figures.save(figure, data, self.folder / "figures" / f"{self.number}_{name}")
 
 
