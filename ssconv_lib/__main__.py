@@ -17,7 +17,7 @@ from .data import Cifar10, load
 from .paths import data_dir, results_dir
 from .records import RecordStore, read_record
 from .speed import loop_cost
-from .workers import default_device, log_unless_terminal, train_missing
+from .workers import check_device, log_unless_terminal, train_missing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--study", help="only the runs of this study")
     train.add_argument("--budget", type=_positive(float), metavar="SECONDS", help="stop cleanly after this time")
     train.add_argument("--workers", type=_positive(int), metavar="N", help="runs at once (default: one a processor)")
-    train.add_argument("--device", default=default_device(), help="cpu or cuda (default: cuda where there is one)")
+    train.add_argument("--device", help="cpu or cuda (default: the profile's; cuda has not been tried on a GPU yet)")
     train.add_argument(
         "--compile",
         choices=["default", "reduce-overhead", "max-autotune"],
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure what the training loop costs around the bare step")
     bench.set_defaults(command=_bench)
     bench.add_argument("--rounds", type=_positive(int), default=9, help="(default: %(default)s)")
-    bench.add_argument("--device", default=default_device(), help="cpu or cuda (default: cuda where there is one)")
+    bench.add_argument("--device", default="cpu", type=check_device, help="cpu or cuda (default: %(default)s)")
 
     chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
     reproduce.add_arguments(chapters)

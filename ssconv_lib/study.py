@@ -5,11 +5,11 @@ import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from .fields import from_mapping
+from .fields import check_types, from_mapping
 from .records import RecordStore
 from .run import Run
 
@@ -33,6 +33,7 @@ class Profile:
         source: What `--profile` takes: the name, or the path of a file that is not the project's.
         title: One line for captions and tables.
         hardware: What it is made for.
+        device: Where its runs are trained unless the call says otherwise: "cpu" or "cuda".
         trains_in_chapter: Whether a chapter trains what is missing (quick) or draws what is stored (all others).
         planned: The runs; one that several studies ask for is trained once.
     """
@@ -42,7 +43,12 @@ class Profile:
     title: str
     hardware: str
     planned: tuple[Planned, ...]
+    device: Literal["cpu", "cuda"] = "cpu"
     trains_in_chapter: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values of another type, naming the field."""
+        check_types(self)
 
     @property
     def studies(self) -> list[str]:

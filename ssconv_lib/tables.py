@@ -54,13 +54,17 @@ def by_seed(frame: pd.DataFrame) -> pd.Series:
 
 
 def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fig. 2 in numbers: a row for each model and α, with mean, sd, interval, and how many runs solved the task."""
+    """Fig. 2 in numbers: a row for each profile, model and α, with n, mean, sd and interval.
+
+    `solved` counts the runs below the threshold `SOLVED`; it means something for the generated task only.
+    """
     rows = []
-    for (model, alpha), group in frame.groupby(["model", "alpha"]):
+    for (profile, model, alpha), group in frame.groupby(["profile", "model", "alpha"], sort=False):
         errors = stats.summarise(group["error"])
         solved = int((group["error"] < SOLVED).sum())
         rows.append(
             {
+                "profile": profile,
                 "model": model,
                 "alpha": alpha,
                 "n": errors.n,
@@ -71,7 +75,8 @@ def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "solved": solved,
             }
         )
-    return pd.DataFrame(rows, columns=["model", "alpha", "n", "mean", "sd", "low", "high", "solved"])
+    columns = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high", "solved"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["profile", "model", "alpha"], ignore_index=True)
 
 
 def fitted_curve(frame: pd.DataFrame) -> pd.DataFrame | None:
@@ -185,15 +190,16 @@ def table1(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
-    """The paired differences behind Table 1's claims, a row each: positive if the second arm has the lower error."""
+def contrasts(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The paired differences behind Table 1's claims, for each profile: positive if the second arm has less error."""
     rows = []
-    of = {arm: by_seed(group) for arm, group in arms(frame).groupby("arm")}
-    for first, second, question in CONTRASTS.values():
-        if first in of and second in of and not of[first].index.intersection(of[second].index).empty:
-            measured = stats.paired_difference(of[first], of[second])
-            pair = f"{ARMS[first]} − {ARMS[second]}"
-            rows.append({"contrast": pair, "question": question, "n": measured.n, **_numbers(measured)})
+    for frame in frames:
+        of = {arm: by_seed(group) for arm, group in arms(frame).groupby("arm")}
+        for first, second, question in CONTRASTS.values():
+            if first in of and second in of and not of[first].index.intersection(of[second].index).empty:
+                measured = stats.paired_difference(of[first], of[second])
+                row = {"source": source(frame), "contrast": f"{ARMS[first]} − {ARMS[second]}", "question": question}
+                rows.append(row | {"n": measured.n, **_numbers(measured)})
     return pd.DataFrame(rows)
 
 

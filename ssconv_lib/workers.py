@@ -62,7 +62,7 @@ def train_missing(
     budget: float | None = None,
     workers: int | None = None,
     records: Path | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     compile: str | None = None,
     log: Any = None,
 ) -> Outcome:
@@ -77,11 +77,12 @@ def train_missing(
         budget: Seconds; None is no limit. The time a last step and its checkpoint take comes on top.
         workers: Processes at once; None is one for each processor on a CPU, and one on a GPU.
         records: The folder of all profiles' records, by default results/records.
-        device: As in `Machine`.
+        device: As in `Machine`; None takes the profile's.
         compile: As in `Machine`.
         log: A text file for one line an epoch; None logs nothing.
     """
     start = time.monotonic()
+    device = check_device(device or profile.device)
     root = records or results_dir() / "records"
     plan = Plan(profile.name, root, device, compile, None if budget is None else start + budget)
     store = RecordStore(profile.name, root)
@@ -192,9 +193,15 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_device() -> str:
-    """A GPU if there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def check_device(device: str) -> str:
+    """Return the device if it is there.
+
+    Raises:
+        ValueError: it is not, or is no device at all.
+    """
+    if device == "cpu" or (device.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+        return device
+    raise ValueError(f"device {device!r} is not there; --device cpu trains on the processor")
 
 
 def log_unless_terminal() -> Any:

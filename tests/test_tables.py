@@ -109,15 +109,15 @@ def test_table1_and_its_contrasts():
     assert np.isnan(table.loc["Listing 1 as written", "paper (CIFAR-10)"])
     assert table.loc["Eq. 3", "laptop (CIFAR-10)"] == pytest.approx(27.1 / 3)
     assert table.loc["Conv", "n, laptop (CIFAR-10)"] == 3
-    contrasts = tables.contrasts(frame).set_index("contrast")
+    contrasts = tables.contrasts([frame]).set_index("contrast")
     assert contrasts.loc["Eq. 2 − Eq. 3", "difference"] == pytest.approx((1 + 0.9 + 1) / 3)
     assert contrasts.loc["Eq. 2 − Listing 1 as written", "difference"] == pytest.approx(0, abs=1e-9)
     assert len(contrasts) == 4
-    assert len(tables.contrasts(grouped({"conv": [10, 12], "auto": [9, 11.5]}))) == 1
+    assert len(tables.contrasts([grouped({"conv": [10, 12], "auto": [9, 11.5]})])) == 1
 
 
 def test_an_interval_without_spread_is_not_shown_as_certainty():
-    row = tables.contrasts(grouped({"leading": [0.0, 0.0], "auto": [0.0, 0.0]})).iloc[0]
+    row = tables.contrasts([grouped({"leading": [0.0, 0.0], "auto": [0.0, 0.0]})]).iloc[0]
     assert row["difference"] == 0
     assert np.isnan(row["low"])
     assert np.isnan(row["detectable"])
@@ -174,3 +174,25 @@ def test_the_long_range_verdict_follows_fishers_test():
     assert judge.long_range_claim(tables.sweep_summary(few))["evidence and verdict"].startswith("Cannot tell")
     reverse = runs({0.0: [0, 0, 1], 0.125: [50, 49, 51], 0.25: [50, 49, 51], 1.0: [0, 0, 1]}, data="longrange")
     assert judge.long_range_claim(tables.sweep_summary(reverse))["evidence and verdict"].startswith("Not reproduced")
+
+
+ALPHAS = (0.0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("means", "outcome"),
+    [
+        ((11, 10.9, 10.1, 10, 10.1, 11, 12, 30), "Reproduced"),
+        ((11, 10.9, 10.1, 10, 9, 11, 12, 30), "Not reproduced"),
+        ((10.01, 10.9, 10.1, 10, 10.1, 11, 12, 30), "Cannot tell"),
+        ((11, 10), "Cannot tell"),
+    ],
+)
+def test_the_verdict_on_the_best_alpha(means, outcome):
+    """Noise of a tenth around means; with only a few of the paper's α nothing can be said."""
+    noise = np.array([[0.1, -0.05, 0.02, -0.07], [0.03, 0.04, -0.06, 0.01]])
+    alphas = ALPHAS if len(means) == 8 else (0.0, 0.06)
+    errors = {a: list(mean + noise[k % 2]) for k, (a, mean) in enumerate(zip(alphas, means, strict=True))}
+    (row,) = judge.best_alpha_claims([runs(errors)])
+    assert row["evidence and verdict"].startswith(f"{outcome}: of {len(means)} α with runs")
+    assert judge.best_alpha_claims([runs(errors, model="long_range_cnn", data="longrange")]) == []
