@@ -130,6 +130,9 @@ def spatial_shuffle(x: Tensor, permutation: Tensor, chosen: slice) -> Tensor:
     values = x[..., chosen, :, :]  # (..., s, H, W)
     flat = values.flatten(-3)  # (..., m)
     moved = flat.gather(-1, permutation.expand_as(flat)).view(values.shape)
+    if torch.compiler.is_compiling():
+        # the same, in a form that the inductor of torch 2.11 compiles: a gather inside slice_scatter breaks its C++
+        return x.index_copy(-3, torch.arange(x.shape[-3], device=x.device)[chosen], moved)
     return torch.slice_scatter(x, moved, dim=-3, start=chosen.start, end=chosen.stop, step=chosen.step)
 
 

@@ -258,8 +258,14 @@ def test_compile_keeps_one_graph_with_the_same_gradients(x, layout):
 
 @pytest.mark.filterwarnings("ignore")
 def test_compile_with_inductor(x):
-    model = nn.Sequential(layer(), nn.ReLU(), SSConv2d(8, 4, 1, alpha=0.5, spatial_size=6))
-    torch.testing.assert_close(torch.compile(model)(x), model(x))
+    grouped = layer(groups=2)
+    model = nn.Sequential(grouped, nn.ReLU(), SSConv2d(8, 4, 1, alpha=0.5, spatial_size=6))
+    model(x).square().sum().backward()
+    expected, grouped.weight.grad = grouped.weight.grad, None
+    out = torch.compile(model)(x)
+    torch.testing.assert_close(out, model(x))
+    out.square().sum().backward()
+    torch.testing.assert_close(grouped.weight.grad, expected)
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -230,7 +230,7 @@ def test_state_dict_keys_are_stable(name, keys):
     assert {*keys, "head.weight", "head.bias"} <= build(name).state_dict().keys()
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [name for name in SIZES if not name.startswith("long_range")])
 def test_initialization(name):
     checked = 0
     for module in build(name, alpha=0.06).modules():
