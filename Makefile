@@ -24,7 +24,7 @@ test: $(ready) ## run the tests
 	@$(py) -m pytest
 
 lab: $(ready) ## open the chapters in JupyterLab
-	@$(py) -m jupyterlab --ServerApp.root_dir=book
+	@$(py) -m jupyterlab --LabApp.default_url=/lab/tree/book
 
 data: $(ready) ## fetch and check CIFAR-10, or say which file to put where
 	@$(py) -m ssconv_lib data

@@ -189,8 +189,9 @@ print(f"same outputs to the last bit: {same_as_listing}")
 
 # %% [markdown]
 # The two lists show a trap. Listing 1 draws π in the first forward, so a fresh module has no place for a saved one: a
-# trained state dict doesn't load. `SSConv2d` draws π when it is built, from a generator of its own, so that weights
-# and data of a seed stay the same with and without shuffling.
+# trained state dict fails to load with `strict=True`, and without it π is dropped in silence. `SSConv2d` draws π when
+# it is built, from a generator of its own, so that weights and data of a seed stay the same with and without
+# shuffling.
 #
 # A second difference goes deeper. For grouped convolutions Listing 1 calls `_group`, with the comment "shuffled_x is
 # interleaved". Let us give it the channel numbers and see in which order they come out.
@@ -220,12 +221,12 @@ wide = reached.pivot(index=["channels", "groups", "alpha"], columns="version", v
 chapter.table(reached.drop(columns="shown"), "groups", show=wide.rename_axis(columns=None))
 
 # %% [markdown]
-# Eq. 3 reaches more groups; at α = .06 it also shuffles more channels, because the two formulas round differently. An
-# experiment on interleaving has to keep the two apart, as chapter 2 does.
+# Eq. 3 reaches more groups, though not always all; at α = .06 it also shuffles more channels, because the two
+# formulas round differently. An experiment on interleaving has to keep the two apart, as chapter 2 does.
 #
 # Does moving the residue matter, at least? In ResNeXt, a 1×1 convolution and its batch norm come before. Renaming the
-# channels between is free: sort the rows of the 1×1. We build a narrow ResNeXt-29 in Listing 1's layout, and the
-# network of Eq. 2 with renamed channels.
+# channels between is free: sort the rows of the 1×1 and the entries of its batch norm. We build a narrow ResNeXt-29
+# in Listing 1's layout, and the network of Eq. 2 with renamed channels.
 
 # %%
 from ssconv_lib.shuffle import listing_order
@@ -233,11 +234,17 @@ from ssconv_lib.shuffle import listing_order
 resnext = {}
 for layout in ("listing", "leading"):
     resnext[layout] = create_model("resnext29_2x16d", num_classes=10, alpha=0.06, layout=layout)
+for norm in (module for module in resnext["listing"].modules() if isinstance(module, nn.BatchNorm2d)):
+    nn.init.normal_(norm.weight)  # as after training, and not all the same
 resnext["leading"].load_state_dict(resnext["listing"].state_dict())
 for block in resnext["leading"].modules():
     if isinstance(conv := getattr(block, "conv2", None), SSConv2d):
         numbers = torch.arange(conv.in_channels).view(-1, 1, 1)
-        block.conv1.weight.data = block.conv1.weight[listing_order(numbers, conv.num_shuffled).flatten()].detach()
+        new = listing_order(numbers, conv.num_shuffled).flatten()
+        for tensor in (block.conv1.weight, block.norm1.weight):
+            tensor.data = tensor[new].detach()
+
+# %%
 images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double()
 logits = [model.double().eval()(images) for model in resnext.values()]
 renamed = torch.allclose(*logits, rtol=1e-9)
@@ -249,7 +256,7 @@ Markdown(
     "So in a grouped convolution Listing 1 is Eq. 2 with other names for its channels. Initial weights are drawn "
     "alike for all of them and training treats them alike, so the results have the same distribution. "
     f"Table 1 of the paper prints an error of {eq2} % with Eq. 2 and {eq3} % with Eq. 3. **If both rows came from this "
-    "code, their difference isn't interleaving**, but the spread from run to run. "
+    "code at one α, their difference isn't interleaving**, but the spread from run to run. "
     "Which code was used we can't know; so the library has all three versions, and chapter 2 compares them."
 )
 
@@ -271,8 +278,9 @@ chapter.table(costs, "cost", show=costs.assign(**with_commas))
 
 # %% [markdown]
 # `converted` leaves out the stem and downsampling layers; `active` are those wide enough to shuffle a channel. The
-# shuffles of one image move `moved` values; Listing 1 would write `listing_copies` values for that. Writing takes time,
-# too, but this table can't say how much.
+# shuffles of one image move `moved` values. Listing 1's `cat` writes `listing_copies` values at the same α, and so,
+# for now, does the plain form of our layer; a faster one is to come. What a layer does hold is π, eight bytes a value
+# moved (`pi_bytes`), in the state dict too.
 
 # %% [markdown]
 # ## In your own model

@@ -16,6 +16,7 @@ from . import reproduce, study
 from .data import Cifar10, load
 from .paths import data_dir, results_dir
 from .records import RecordStore, read_record
+from .run import Run
 from .speed import loop_cost
 from .workers import check_device, log_unless_terminal, train_missing
 
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
     except (OSError, RuntimeError) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure what the training loop costs around the bare step")
     bench.set_defaults(command=_bench)
     bench.add_argument("--rounds", type=_positive(int), default=9, help="(default: %(default)s)")
-    bench.add_argument("--device", default="cpu", type=check_device, help="cpu or cuda (default: %(default)s)")
+    bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
     chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
     reproduce.add_arguments(chapters)
@@ -127,7 +131,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    paths = sorted(path for path in args.folder.rglob("[!.]*.json") if path.is_file())
+    paths = sorted(path for path in args.folder.resolve().rglob("[!.]*.json") if path.is_file())
     if not paths:
         raise ValueError(f"no records (*.json) below {args.folder}; expected what train --records wrote")
     counts = {"taken in": 0, "there already": 0, "damaged": 0}
@@ -139,7 +143,7 @@ def _merge(args: argparse.Namespace) -> int:
             counts["damaged"] += 1
             continue
         store = RecordStore(path.parent.name, args.records)
-        there = (store.folder / path.name).exists()
+        there = store.get(Run.from_dict(record["run"])) is not None
         for part in store.add(record):
             print(f"{path.name}: {part} differs from the record that is there, which stays", file=sys.stderr)
         counts["there already" if there else "taken in"] += 1
@@ -156,6 +160,7 @@ def _data(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     """One run of each kind of data, on one thread as in training."""
     torch.set_num_threads(1)
+    check_device(args.device)
     for name in ("quick", "laptop"):
         run = study.load_profile(name).runs()[1]
         if name == "laptop" and not (data_dir() / "cache").exists() and not (data_dir() / "cifar10").exists():

@@ -35,7 +35,12 @@ class Chapter:
         )
 
     def records(self, name: str) -> pd.DataFrame:
-        """A study's records, a row each (see `study.frame`); in `quick`, what is missing is trained first."""
+        """A study's records, a row each (see `study.frame`); in `quick`, what is missing is trained first.
+
+        A study that the profile doesn't have gives the columns without a row.
+        """
+        if name not in self.profile.studies:
+            return study.empty_frame()
         if self.profile.trains_in_chapter:
             outcome = train_missing(self.profile, name)
             if outcome.failed or outcome.left:
@@ -51,10 +56,12 @@ class Chapter:
 
     def missing(self, name: str) -> Markdown:
         """How much of a study is there, and the command for the rest."""
+        if name not in self.profile.studies:
+            return Markdown(f"The profile `{self.profile.name}` has no study `{name}`.")
         planned, lacking = len(self.profile.runs(name)), len(study.missing(self.profile, name))
         text = f"Study `{name}`: {planned - lacking} of {planned} runs have a record."
         if lacking:
-            text += f" To train the rest: `{self.profile.train_command(name)}`"
+            text += f" To train the rest: `{self.profile.train_command(name)}` (after `make`: `.venv/bin/python`)."
         return Markdown(text)
 
     def table(self, data: pd.DataFrame, name: str, show: pd.DataFrame | None = None) -> HTML | Markdown:

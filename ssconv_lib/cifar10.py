@@ -125,7 +125,7 @@ def _read_cache(root: Path, which: str) -> Arrays | None:
     files = _cache_files(root, which)
     if not all(file.exists() for file in files):
         return None
-    with suppress(OSError, EOFError, ValueError):  # what np.load raises on a truncated or foreign file
+    with suppress(Exception):  # np.load fails in many ways on a truncated or foreign file, all meaning the same
         images, labels = (np.load(file, allow_pickle=False) for file in files)
         if fingerprint(images, labels) == FACTS.fingerprint[which]:
             return images, labels

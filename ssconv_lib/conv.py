@@ -1,11 +1,13 @@
 """SSConv2d: a convolution that first shuffles some of its input channels over all positions (Eq. 1 to 3)."""
 
+import copy
 import itertools
 import weakref
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from .seeds import mixed_seed
 from .shuffle import (
@@ -56,9 +58,11 @@ class SSConv2d(nn.Conv2d):
         - Output: as of `nn.Conv2d`
 
     Raises:
-        ValueError: α, layout or spatial_size is impossible; the input is not of the size that π was drawn for; the
-            buffer holds something that is not a permutation (checked when a state dict is loaded, and again in the
-            first forward after anything has written to it, as an average over buffers does).
+        ValueError: α, layout, spatial_size or seed is impossible; the input is not of the size that π was drawn for;
+            the buffer holds something that is not a permutation, as an average over buffers does. It is looked at
+            when a state dict is loaded, in the first forward after something wrote to it in place or replaced it, and
+            in the first one after `train()` or `eval()`, which finds what leaves no trace: writes through `.data`,
+            NumPy or torch.distributed. A compiled or exported graph does not look.
     """
 
     name = ""  # the qualified name in the model, for messages; set by convert_to_ssconv
@@ -112,10 +116,11 @@ class SSConv2d(nn.Conv2d):
         name: str = "",
     ) -> "SSConv2d":
         """Return the ss convolution that shares a plain one's parameters (the same objects), hooks and flags."""
+        if "forward" in conv.__dict__:
+            raise ValueError(f"the convolution {name!r} has a forward of its own, which would stay unshuffled")
         layer = cls.__new__(cls)
-        layer.__dict__.update(conv.__dict__)
-        layer._buffers = conv._buffers.copy()  # the plain convolution gets no π
-        layer._non_persistent_buffers_set = conv._non_persistent_buffers_set.copy()
+        state = conv.__getstate__()  # without what torch.compile left on it
+        layer.__dict__.update({key: copy.copy(v) if isinstance(v, dict | set) else v for key, v in state.items()})
         layer.name = name
         layer._set_shuffle(alpha, _pair(spatial_size), layout, seed)
         return layer
@@ -131,15 +136,22 @@ class SSConv2d(nn.Conv2d):
                 f" alpha={alpha}, so the permutation needs the input's (height, width)"
             )
         self.spatial_size = size
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63):
+            raise ValueError(f"seed={seed!r}: expected an integer from 0 to 2**63 - 1, or None")
         if seed is None:
             seed = mixed_seed(torch.initial_seed(), next(_drawn))
         m = self.num_shuffled * size[0] * size[1] if self.num_shuffled else 0
-        self.register_buffer("permutation", draw_permutation(m, seed).to(self.weight.device))
+        self.register_buffer("permutation", draw_permutation(m, int(seed)).to(self.weight.device))
         self._checked = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Shuffle, then convolve (Eq. 1)."""
         return self._conv_forward(self.shuffle(input), self.weight, self.bias)
+
+    def train(self, mode: bool = True) -> "SSConv2d":
+        """Switch between training and evaluation, and look at π again at the next forward."""
+        self._checked = None
+        return super().train(mode)
 
     def shuffle(self, input: Tensor) -> Tensor:
         """Return P(input) of Eq. 2, Eq. 3 or Listing 1: Tensor[..., C, H, W] like the input.
@@ -169,8 +181,8 @@ class SSConv2d(nn.Conv2d):
     def _check_permutation(self) -> None:
         """Refuse a π that something wrote to and that is none any more; costs two comparisons if nothing did.
 
-        Whatever writes in place raises the buffer's version, whatever replaces it makes it another object. Tensors
-        made in inference mode have no version, so they are always looked at; in a traced graph nobody can look.
+        What writes in place raises the buffer's version, what replaces it makes it another object. Tensors made in
+        inference mode have no version, so they are always looked at; in a traced graph nobody can look.
         """
         index = self.permutation
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or _is_symbolic(index):
@@ -202,6 +214,7 @@ class SSConv2d(nn.Conv2d):
         errors: list[str],
     ) -> None:
         """Accept a plain convolution's keys (π stays) and Listing 1's; refuse what is no permutation."""
+        self._checked = None
         ours = prefix + "permutation"
         if (theirs := prefix + "random_indices") in state_dict:
             state_dict[ours] = state_dict.pop(theirs)
@@ -213,7 +226,7 @@ class SSConv2d(nn.Conv2d):
         for key in ("weight", "bias"):
             if prefix + "conv." + key in state_dict:
                 state_dict[prefix + key] = state_dict.pop(prefix + "conv." + key)
-        if ours in state_dict:
+        if ours in state_dict and not state_dict[ours].is_meta:
             self._refuse_unless_permutation(state_dict[ours], f"SSConv2d {prefix[:-1]!r}")
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         if ours in missing:
@@ -221,7 +234,7 @@ class SSConv2d(nn.Conv2d):
 
     def __getstate__(self) -> dict:
         """Leave out which buffer was checked: a copy has another."""
-        return {**self.__dict__, "_checked": None}
+        return {**super().__getstate__(), "_checked": None}
 
     def extra_repr(self) -> str:
         """Return what `nn.Conv2d` prints, and the shuffle."""
@@ -246,8 +259,4 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
 
 def _is_symbolic(tensor: Tensor) -> bool:
     """Tell whether the values can't be looked at: fake, meta, or wrapped by a functorch transform."""
-    return (
-        tensor.is_meta
-        or type(tensor) not in (Tensor, nn.Buffer)
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    )
+    return tensor.is_meta or isinstance(tensor, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor)

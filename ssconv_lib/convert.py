@@ -8,6 +8,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -80,13 +81,13 @@ def convert_to_ssconv(
         raise ValueError("the model holds ss convolutions already; convert the plain model, and only once")
     names = _names_of_convolutions(model)
     sizes = _sizes_in_a_forward(model, list(names), input_size)
-    if unreached := [names[conv][0] for conv in names if conv not in sizes]:
+    if unreached := [own[0] for conv, own in names.items() if type(conv) is nn.Conv2d and conv not in sizes]:
         warnings.warn(f"not reached by a forward, so left plain: {', '.join(unreached)}", stacklevel=2)
-    first = next(iter(sizes), None)
+    first = next(iter(sizes), None)  # of any kind: a stem of a subclass is the stem all the same
     layers = {
         conv: _replacement(conv, names[conv], sizes[conv], alpha, layout, seed)
         for conv in sizes
-        if all(wanted(name, conv, conv is first) for name in names[conv])
+        if type(conv) is nn.Conv2d and all(wanted(name, conv, conv is first) for name in names[conv])
     }
     if model in layers:
         raise ValueError("the model is itself a convolution and can't be replaced in place: use SSConv2d.from_conv")
@@ -118,17 +119,17 @@ def shuffle_summary(model: nn.Module) -> dict[str, int]:
 def _chooser(replace: str | Chooser) -> Callable[[str, nn.Conv2d, bool], bool]:
     if callable(replace):
         return lambda name, conv, is_first: replace(name, conv)
-    if replace not in READINGS:
+    if not isinstance(replace, str) or replace not in READINGS:
         raise ValueError(f"replace={replace!r}: expected one of {', '.join(map(repr, READINGS))}, or a function")
     choose, with_stem = READINGS[replace]
     return lambda name, conv, is_first: (with_stem or not is_first) and choose(name, conv)
 
 
 def _names_of_convolutions(model: nn.Module) -> dict[nn.Conv2d, list[str]]:
-    """All qualified names of each plain convolution: a shared module has several."""
+    """All qualified names of each convolution, subclasses included: a shared module has several."""
     names = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
-        if type(module) is nn.Conv2d:
+        if isinstance(module, nn.Conv2d):
             names[module].append(name)
     return names
 
@@ -137,20 +138,26 @@ def _sizes_in_a_forward(
     model: nn.Module, convs: list[nn.Conv2d], input_size: tuple[int, int, int]
 ) -> dict[nn.Conv2d, list[tuple[int, int]]]:
     """The input sizes that each convolution meets, in the order in which a forward reaches them."""
-    if len(input_size) != 3 or min(input_size) < 1:
+    three = isinstance(input_size, tuple | list) and len(input_size) == 3
+    if not three or not all(isinstance(n, Integral) and n >= 1 for n in input_size):
         raise ValueError(f"input_size={input_size!r}: expected (channels, height, width) of one image")
     sizes: dict[nn.Conv2d, list[tuple[int, int]]] = defaultdict(list)
 
-    def note(conv: nn.Conv2d, args: tuple[Tensor]) -> None:
-        size = tuple(args[0].shape[-2:])
+    def note(conv: nn.Conv2d, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        size = tuple((args[0] if args else named["input"]).shape[-2:])
         if size not in sizes[conv]:
             sizes[conv].append(size)
 
     like = next(model.parameters(), torch.empty(0))
-    handles = [conv.register_forward_pre_hook(note) for conv in convs]
+    handles = [conv.register_forward_pre_hook(note, with_kwargs=True) for conv in convs]
     try:
         with _undisturbed(model):
             model(torch.zeros(1, *input_size, device=like.device, dtype=like.dtype))
+    except Exception as error:
+        raise ValueError(
+            f"input_size={tuple(input_size)}: the model can't take one such image ({type(error).__name__}: {error});"
+            " give the size that it is made for"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

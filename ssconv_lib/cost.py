@@ -14,8 +14,8 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, int]:
 
     Returns:
         `parameters`; `macs`, multiply-accumulates of convolutions and linear layers; `convs`, `converted`, `active`
-        and `channels` as in `shuffle_summary`; `moved`, the values that the shuffles move; `listing_copies`, the
-        values that Listing 1 would write to do so.
+        and `channels` as in `shuffle_summary`; `moved`, the values that the shuffles move; `pi_bytes`, what
+        their permutations take; `listing_copies`, the values that Listing 1's `cat` writes at the same α.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.zeros(1, *input_size))
@@ -25,5 +25,6 @@ def cost(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, int]:
         "macs": counter.get_total_flops() // 2,
         **{name: summary[name] for name in ("convs", "converted", "active", "channels")},
         "moved": summary["positions"],
+        "pi_bytes": 8 * summary["positions"],
         "listing_copies": sum(values_copied(m) for m in model.modules() if isinstance(m, SSConv2d)),
     }

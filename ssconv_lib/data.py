@@ -33,6 +33,8 @@ def parse_spec(fields: Mapping[str, Any]) -> DataSpec:
     Raises:
         ValueError: quoting an unknown name or field, or a value that is not allowed.
     """
+    if not isinstance(fields, Mapping):
+        raise ValueError(f'the data set is {fields!r}: expected a table, such as {{ name = "cifar10" }}')
     name = fields.get("name")
     if not isinstance(name, str) or name not in KINDS:
         raise ValueError(f"the data set's name is {name!r}: choose one of {', '.join(map(repr, KINDS))}")

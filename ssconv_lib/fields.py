@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -22,7 +22,7 @@ def check_types(spec: Any) -> None:
     hints = get_type_hints(type(spec))
     for field in fields(spec):
         value, expected = getattr(spec, field.name), hints[field.name]
-        if expected is float and type(value) is int:
+        if expected is float and type(value) is int and abs(value) < 2**53:
             object.__setattr__(spec, field.name, float(value))
         elif get_origin(expected) is Literal:
             if value not in get_args(expected):
@@ -56,6 +56,9 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     for name in values:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no field {name!r}: its fields are {', '.join(known)}")
+    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    if lacking := [name for name in needed if name not in values]:
+        raise ValueError(f"{kind.__name__} needs the field {lacking[0]!r}: it has {', '.join(values) or 'none'}")
     return kind(**values)
 
 

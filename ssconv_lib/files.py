@@ -10,12 +10,16 @@ from typing import BinaryIO
 _HOST = socket.gethostname().replace(".", "-")
 
 
-def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None], *, replace: bool = True) -> None:
     """Write a file so that every reader sees the old one, the new one or none, also after a crash or a full disk.
 
     Args:
         path: The final name; its folder is made if needed.
         content: The bytes, or a function that writes them to an open binary file.
+        replace: Whether to replace a file that is there.
+
+    Raises:
+        FileExistsError: the file is there and must not be replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
@@ -27,7 +31,10 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)  # fails if it is there, also if it came a moment ago
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -35,8 +42,8 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None
 def sweep(folder: Path) -> None:
     """Remove what killed writers of this machine left behind; living ones and other machines are left alone."""
     for leftover in folder.glob(".*.tmp"):
-        *_, host, pid, _, _ = leftover.name.rsplit(".", 4)
-        if host == _HOST and pid.isdigit() and not _alive(int(pid)):
+        parts = leftover.name.split(".")  # as write_whole names them: … host, pid, random, tmp
+        if len(parts) > 4 and parts[-4] == _HOST and parts[-3].isdigit() and not _alive(int(parts[-3])):
             leftover.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """The paper's own code of the layer (Listing 1, Appendix A.2), written shorter, as the thing to compare with.
 
 It computes what the paper's code computes and has its keys (`conv.weight`, `random_indices`). Three things make it
-a poor layer to use, and `SSConv2d` does them otherwise:
+a poor layer to use; `SSConv2d` does the first and the last otherwise, and the copy, for now, as well:
 
 - π is drawn in the first forward, from the global generator. Before that the buffer isn't there, so a trained
   state dict doesn't load, and the draw shifts every random number after it.

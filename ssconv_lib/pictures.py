@@ -26,7 +26,7 @@ GAP = 6  # pixels between two channels of a mosaic, where their numbers stand
 
 
 def house(size: int = 32) -> Tensor:
-    """Draw a house by the sea's evening sun from circles and lines: Tensor[3, size, size] in [0, 1].
+    """Draw a house in the sun from circles and lines: Tensor[3, size, size] in [0, 1].
 
     A picture that everybody recognises, so that one sees at once where its parts have gone.
     """

@@ -82,8 +82,9 @@ def paired_differences(arms: pd.DataFrame, printed: dict[str, PrintedDifference]
         first = place == 0
         if label in printed:
             d, r = float(printed[label]), printed[label].rounding
-            ax.fill_betweenx([place - 0.36, place + 0.36], d - r, d + r, color=VERMILION, alpha=0.25, lw=0)
-            ax.plot([d, d], [place - 0.36, place + 0.36], color=VERMILION, lw=1.5, label="paper" if first else None)
+            band = "paper, and what rounding hides" if first else None
+            ax.fill_betweenx([place - 0.36, place + 0.36], d - r, d + r, color=VERMILION, alpha=0.25, lw=0, label=band)
+            ax.plot([d, d], [place - 0.36, place + 0.36], color=VERMILION, lw=1.5)
         seeds = arms.loc[arms["label"] == label, "seed"]
         ax.scatter(values, place + _jitter(seeds), s=26, color=GREY, zorder=3, label="one pair" if first else None)
         summary = stats.summarise(values)
@@ -144,7 +145,7 @@ def arms(frame: pd.DataFrame, labels: dict[str, str]) -> Figure:
     ax.set_xticks(range(len(there)), [labels[arm].replace(", ", ",\n") for arm in there])
     low, high = frame["error"].min(), frame["error"].max()
     margin = 0.25 * (high - low) + 0.5
-    ax.set_ylim(low - margin, high + margin)  # an interval of two runs would dwarf the runs
+    ax.set_ylim(max(low - margin, -0.03 * high - 0.3), high + margin)  # an interval of two runs would dwarf the runs
     ax.set(ylabel="test error (%)", title=f"{model_text(frame['model'].iloc[0])}: versions of the grouped shuffle")
     ax.legend(fontsize=8.5)
     return figure

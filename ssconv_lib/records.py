@@ -1,21 +1,13 @@
 """The store of records: one JSON file a run, whole or absent, named by what determines the run."""
 
-import functools
-import importlib.metadata
 import json
-import platform
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .files import sweep, write_whole
-from .paths import ROOT, results_dir
+from .paths import results_dir
 from .run import Run
 
 SCHEMA = 1
@@ -25,8 +17,8 @@ MEASURED = ("history", "final")  # what "the same record" means; seconds, memory
 class RecordStore:
     """The records of one profile: `<root>/<profile>/<label>.json`.
 
-    Each writer writes a file of its own and renames it, so several processes can share a store without locks; at
-    worst two of them train the same run.
+    Each writer writes a file of its own and renames it, so several processes can share a store without locks. What
+    they may do is train the same run twice; the first record stays.
     """
 
     def __init__(self, profile: str, root: Path | None = None) -> None:
@@ -50,10 +42,15 @@ class RecordStore:
     def add(self, record: dict[str, Any]) -> list[str]:
         """Store a record; if its run is there already, keep the first and return which metrics differ."""
         run = Run.from_dict(record["run"])
+        path = self.path(run)
+        exists = path.exists()
         if there := self.get(run):
             return [part for part in MEASURED if there[part] != record[part]]
-        text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(self.path(run), (text + "\n").encode())
+        text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        try:
+            write_whole(path, text.encode(), replace=exists)  # what was there is damaged
+        except FileExistsError:  # another writer was faster by a moment
+            return self.add(record)
         return []
 
     def tidy(self) -> None:
@@ -80,58 +77,32 @@ def read_record(path: Path) -> dict[str, Any]:
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
         run = Run.from_dict(record["run"])
-        if len(record["history"]) != run.epochs or not isinstance(record["final"]["error"], float):
-            raise ValueError("the run inside is not finished")
+        _check_measured(record, run)
         if record["hash"] != run.hash or path.stem != run.label:
             raise ValueError(f"the run inside is {run.label!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"damaged record {path.name} in {path.parent}: {error!r}") from error
     return record
+
+
+def _check_measured(record: dict[str, Any], run: Run) -> None:
+    """Hold the measured part to what the tables read from it."""
+    history, final = record["history"], record["final"]
+    if [entry["epoch"] for entry in history] != [*range(1, run.epochs + 1)]:
+        raise ValueError("the run inside is not finished")
+    errors = [*(entry["error"] for entry in history), final["error"], final["best_error"]]
+    if not all(isinstance(error, float) and 0 <= error <= 100 for error in errors):
+        raise ValueError("an error is not a number from 0 to 100")
+    if final["error"] != history[-1]["error"]:
+        raise ValueError("the final error is not the last epoch's")
+    sum(record["seconds"].values()), record["origin"]["device"]
+    final["best_epoch"], final["evaluated_on"], final["n_images"]
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def make_record(run: Run, measured: dict[str, Any], device: str) -> dict[str, Any]:
-    """Put together a record: what was run, what came out, and where."""
-    return {"schema": SCHEMA, "hash": run.hash, "run": run.to_dict(), **measured, "origin": origin(device)}
-
-
-def origin(device: str) -> dict[str, Any]:
-    """Where a measurement comes from: code, versions, device, threads, date."""
-    return {
-        "commit": commit(),
-        "python": platform.python_version(),
-        "torch": importlib.metadata.version("torch"),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-@functools.cache
-def commit() -> str:
-    """The commit of the code, with a plus if the library differs from it; "unknown" outside a checkout.
-
-    Asked at a worker's start and kept, since the checkout may move on while the code that was loaded trains.
-    """
-    try:
-        git = ["git", "-C", str(ROOT)]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "ssconv_lib"], capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head[:12] + ("+" if changed.returncode else "")
-
-
-def _cpu_name() -> str:
-    """The processor's model, as Linux and macOS know it."""
-    try:
-        if sys.platform == "darwin":
-            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration, subprocess.CalledProcessError):
-        return platform.machine()
+def make_record(run: Run, measured: dict[str, Any]) -> dict[str, Any]:
+    """Put together a record of what was run and of what `train.fit` returned."""
+    return {"schema": SCHEMA, "hash": run.hash, "run": run.to_dict(), **measured}

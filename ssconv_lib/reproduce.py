@@ -46,6 +46,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     try:
         reproduce(chapters, profile, force=args.force, cell_timeout=args.cell_timeout)
+        _tell_missing(profile)
     except ChapterError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
@@ -127,6 +128,15 @@ def reproduce(
         ran.append(chapter)
     print(f"results in {chapters[0].results}" if ran else "nothing to do (--force runs it all the same)", flush=True)
     return ran
+
+
+def _tell_missing(name: str) -> None:
+    """Says what a profile lacks, and how to train it; a chapter of quick has just done that itself."""
+    from .study import load_profile, missing
+
+    profile = load_profile(name)
+    if not profile.trains_in_chapter and (lacking := missing(profile)):
+        print(f"{len(lacking)} runs of {profile.name} have no record; to train them: {profile.train_command()}")
 
 
 def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIMEOUT) -> None:

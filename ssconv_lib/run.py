@@ -61,6 +61,7 @@ class Run:
     def __post_init__(self) -> None:
         """Refuse what can't be trained, naming field, value and expectation."""
         check_types(self)
+        object.__setattr__(self, "alpha", self.alpha + 0.0)  # there is one zero
         check_alpha(self.alpha)
         check_at_least(self, seed=0, epochs=1, batch_size=1, momentum=0, weight_decay=0, protocol=1)
         _expect(self, "model", self.model in model_names(), f"one of {', '.join(model_names())}")
@@ -72,6 +73,7 @@ class Run:
         _expect(self, "momentum", self.momentum < 1, "below 1")
         _expect(self, "nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
         _expect(self, "milestones", _increasing_fractions(self.milestones), 'increasing fractions, as "1/2", "5/6"')
+        object.__setattr__(self, "milestones", tuple(str(Fraction(milestone)) for milestone in self.milestones))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Run":

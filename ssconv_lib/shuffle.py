@@ -25,7 +25,7 @@ def check_alpha(alpha: Real) -> Fraction:
     number = isinstance(alpha, Real) and not isinstance(alpha, bool)
     if not number or not math.isfinite(alpha) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha!r}: expected a number in [0, 1], the fraction of channels to shuffle")
-    return Fraction(alpha).limit_denominator(10**6)
+    return Fraction(float(alpha)).limit_denominator(10**6)
 
 
 def resolve_layout(layout: str, groups: int = 1) -> str:
@@ -79,19 +79,19 @@ def channel_slice(channels: int, alpha: Real, layout: str = "leading") -> slice:
     return slice(q - 1, channels, q) if q <= channels else slice(0, 0, 1)
 
 
-def shuffled_channels(channels: int, alpha: Real, layout: str = "leading", groups: int = 1) -> Tensor:
+def shuffled_channels(channels: int, alpha: Real, layout: str = "leading", groups: int | None = None) -> Tensor:
     """Return the 0-based, sorted indices of the channels that are shuffled.
 
     Args:
         channels: C, the number of input channels.
         alpha: α in [0, 1].
-        layout: one of `LAYOUTS`; what depends on the number of groups is resolved by `groups`.
-        groups: the groups of the convolution.
+        layout: one of `LAYOUTS`.
+        groups: the groups of the convolution, on which "auto" and "matched" depend; without it "auto" is "leading".
 
     Returns:
         LongTensor of shape (number of shuffled channels,).
     """
-    if layout in ("auto", "listing"):
+    if groups is not None:
         layout = resolve_layout(layout, groups)
     return torch.arange(channels)[channel_slice(channels, alpha, layout)]
 

@@ -98,6 +98,10 @@ def _parse(name: str, source: str, fields: dict[str, Any]) -> Profile:
     common, blocks = fields.pop("run", {}), fields.pop("runs", [])
     if not isinstance(common, dict) or not isinstance(blocks, list) or not blocks:
         raise ValueError("expected a table [run] for what all runs share and at least one block [[runs]]")
+    if own := {"name", "source", "planned"} & fields.keys():
+        raise ValueError(f"{min(own)!r} is not for a profile to set: its name is its file's")
+    if not all(isinstance(block, dict) for block in blocks):
+        raise ValueError("expected tables [[runs]]")
     planned = tuple(itertools.chain.from_iterable(_expand(common, block) for block in blocks))
     return from_mapping(Profile, {"name": name, "source": source, "planned": planned, **fields})
 
@@ -106,7 +110,7 @@ def _expand(common: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[Pla
     """All combinations of a block's `sweep`, the first key slowest: seeds first makes complete pairs first."""
     block = dict(block)
     study, sweep = block.pop("study", None), block.pop("sweep", {})
-    if not isinstance(study, str):
+    if not isinstance(study, str) or not study:
         raise ValueError(f"study = {study!r} in a block [[runs]]: expected the name of the study that asks for it")
     if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
         raise ValueError(f"sweep = {sweep!r}: expected a table of lists, as {{ seed = [0, 1], alpha = [0, 0.06] }}")
@@ -134,6 +138,11 @@ def frame(profile: Profile, study: str, store: RecordStore | None = None) -> pd.
     store = store or RecordStore(profile.name)
     rows = [_row(profile, run, record) for run in profile.runs(study) if (record := store.get(run))]
     return pd.DataFrame(rows, columns=[*_COLUMNS])
+
+
+def empty_frame() -> pd.DataFrame:
+    """The columns of `frame`, without a row."""
+    return pd.DataFrame(columns=[*_COLUMNS])
 
 
 _RUN_FIELDS = [field.name for field in dataclasses.fields(Run)]

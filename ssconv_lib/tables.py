@@ -35,6 +35,7 @@ ARMS = {
 }
 CONTRASTS = {
     "conv-auto": ("conv", "auto", "does Eq. 3 help at all?"),
+    "conv-leading": ("conv", "leading", "does Eq. 2?"),
     "leading-auto": ("leading", "auto", "is Eq. 3 better than Eq. 2, as the paper says?"),
     "matched-auto": ("matched", "auto", "and at the same number of shuffled channels?"),
     "leading-listing": ("leading", "listing", "a null pair: the same but for the order of unshuffled channels"),
@@ -49,19 +50,20 @@ def source(frame: pd.DataFrame) -> str:
 
 
 def by_seed(frame: pd.DataFrame) -> pd.Series:
-    """The errors of one arm, indexed by seed."""
-    return frame.set_index("seed")["error"]
+    """The errors of one arm, indexed by seed; where π has seeds of its own, their mean."""
+    return frame.groupby("seed")["error"].mean()
 
 
 def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Fig. 2 in numbers: a row for each profile, model and α, with n, mean, sd and interval.
 
-    `solved` counts the runs below the threshold `SOLVED`; it means something for the generated task only.
+    `solved` counts the runs below the threshold `SOLVED`. It is for the generated task alone, whose runs are of two
+    kinds, so that an interval of their mean would mean nothing and is left out.
     """
     rows = []
     for (profile, model, alpha), group in frame.groupby(["profile", "model", "alpha"], sort=False):
         errors = stats.summarise(group["error"])
-        solved = int((group["error"] < SOLVED).sum())
+        generated = group["data"].iloc[0] == "longrange"
         rows.append(
             {
                 "profile": profile,
@@ -70,13 +72,14 @@ def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "n": errors.n,
                 "mean": errors.mean,
                 "sd": errors.sd,
-                "low": errors.low,
-                "high": errors.high,
-                "solved": solved,
+                "low": float("nan") if generated else errors.low,
+                "high": float("nan") if generated else errors.high,
+                "solved": int((group["error"] < SOLVED).sum()) if generated else None,
             }
         )
     columns = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high", "solved"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["profile", "model", "alpha"], ignore_index=True)
+    table = pd.DataFrame(rows, columns=columns).astype({"solved": "Int64"})
+    return table.sort_values(["profile", "model", "alpha"], ignore_index=True)
 
 
 def fitted_curve(frame: pd.DataFrame) -> pd.DataFrame | None:
@@ -149,11 +152,14 @@ def printed_differences(pairs: pd.DataFrame, number: int = 2) -> dict[str, paper
 
 
 def pairs_needed(table: pd.DataFrame) -> pd.DataFrame:
-    """How many pairs would see the paper's difference with 80 % power, given the sd that `table2` measured."""
+    """How many pairs would see the paper's difference with 80 % power, given the sd that `table2` measured.
+
+    Below four pairs the sd itself is too uncertain (at two, its 95 % interval reaches 32 times the estimate).
+    """
     rows = []
     for row in table[table["source"] != "paper"].to_dict("records"):
         sd, printed = row["difference_sd"], paper.difference(2, STANDS_FOR[row["model"]])
-        needed = stats.seeds_needed(sd, float(printed), paired=True) if sd > 0 else None
+        needed = stats.seeds_needed(sd, float(printed), paired=True) if row["n"] >= 4 and sd > 0 else None
         rows.append(
             {
                 "profile": row["source"],
@@ -211,8 +217,8 @@ def selection(validation: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
         tested: Records that read the test set, of the same model.
 
     Returns:
-        A row for each α: mean validation error and test error with their n; `chosen` marks the α of the lowest
-        validation error, `papers_rule` that of the lowest test error among the paper's .02, .04 and .06.
+        A row for each α: mean validation error with its n; `chosen` marks the α where it is lowest, `papers_rule` the
+        one of the lowest test error among the paper's .02, .04 and .06. Only these two show their test error.
     """
     held_out, test = (
         runs.groupby("alpha")["error"].agg(["mean", "count"]).add_suffix(f"_{read}")
@@ -222,6 +228,7 @@ def selection(validation: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
     table["chosen"] = table.index == table["mean_validation"].idxmin() if len(validation) else False
     among = table["mean_test"].reindex([0.02, 0.04, 0.06]).dropna()
     table["papers_rule"] = table.index == among.idxmin() if len(among) == 3 else False
+    table.loc[~(table["chosen"] | table["papers_rule"]), ["mean_test", "count_test"]] = float("nan")
     return table.reset_index(names="alpha")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,15 +17,17 @@ from torch.nn import functional as F
 from .data import Batches, Data, load
 from .files import write_whole
 from .models import create_model
+from .origin import origin
 from .run import Run
 from .seeds import mixed_seed
 
 EVALUATION_BATCH = 500
+STATE = ("epoch", "batch", "sums", "seconds", "history", "origins")  # with model and optimizer, all that resuming needs
 
 
 @dataclasses.dataclass
 class Machine:
-    """How a run is carried out, as opposed to what it is; kept in the record, not in the run's hash.
+    """How a run is carried out, as opposed to what it is; no part of the run's hash.
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", …
@@ -62,12 +65,15 @@ class Training:
             weight_decay=run.weight_decay,
             nesterov=run.nesterov,
         )
-        # compiled anew for each run, and only what runs in training: evaluation stays eager
+        if machine.compile:
+            torch._dynamo.reset()  # or the graphs of earlier runs in this process count against its limit
+        # only what runs in training: evaluation stays eager
         self.forward = torch.compile(self.model, mode=machine.compile) if machine.compile else self.model
         self.epoch, self.batch = 0, 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, wrong: of this epoch so far
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self.history: list[dict[str, Any]] = []
+        self.origins = [origin(machine.device, machine.compile)]
 
     def train_epoch(self, after_step: Callable[[], bool]) -> bool:
         """Train to the end of the epoch, or until `after_step` returns True; return whether the end was reached."""
@@ -118,7 +124,7 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        state = {name: getattr(self, name) for name in ("epoch", "batch", "sums", "seconds", "history")}
+        state = {name: getattr(self, name) for name in STATE}
         state |= {"run": self.run.hash, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         write_whole(path, lambda file: torch.save(state, file))
 
@@ -130,22 +136,28 @@ class Training:
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            owner = state.pop("run")
+            owner = state["run"]
             if owner == self.run.hash:
-                self.model.load_state_dict(state.pop("model"))
-                self.optimizer.load_state_dict(state.pop("optimizer"))
+                self.model.load_state_dict(state["model"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                state = {name: state[name] for name in STATE}
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # a torn file fails in many ways, all meaning the same
             raise ValueError(f"checkpoint {path} is damaged; delete it to start {self.run.label} anew") from error
         if owner != self.run.hash:
             raise ValueError(f"checkpoint {path} belongs to run {owner}, not to {self.run.label}; delete it")
+        here = self.origins
         for name, value in state.items():
             setattr(self, name, value)
+        if _without_date(self.origins[-1]) != _without_date(here[0]):
+            self.origins += here
 
 
 def build_model(run: Run, data: Data) -> nn.Module:
     """Build the network of a run; its initial weights have a stream of their own, shared by conv and ss."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(run.seed, "weights"))
+        torch.default_generator.manual_seed(mixed_seed(run.seed, "weights"))  # torch.manual_seed seeds GPUs as well
         model = create_model(
             run.model,
             num_classes=data.num_classes,
@@ -162,9 +174,11 @@ def build_model(run: Run, data: Data) -> nn.Module:
 def evaluate(model: nn.Module, batches: Batches) -> tuple[float, int]:
     """Return summed cross-entropy and the number of wrong top-1 answers, in fp32 and eval mode."""
     model.eval()
+    device = batches.labels.device.type
     loss = wrong = torch.zeros((), dtype=torch.float64)
     for images, labels in batches.epoch(0):
-        logits = model(images)
+        with torch.autocast(device, enabled=False):
+            logits = model(images)
         loss = loss + F.cross_entropy(logits, labels, reduction="sum").double()
         wrong = wrong + (logits.argmax(1) != labels).sum()
     return float(loss), int(wrong)
@@ -186,13 +200,16 @@ def fit(
         data_root: The folder of the data sets, by default the project's.
 
     Returns:
-        The measured part of a record (`history`, `final`, `seconds`, `peak_memory_mb`), or None if
+        The measured part of a record (`history`, `final`, `seconds`, `peak_memory_mb`, `origin`; `earlier_origins`
+        too if other code or another machine trained a part of it), or None if
         `machine.should_stop` ended it before the end.
 
     Raises:
         ValueError: the checkpoint is damaged or of another run.
     """
     machine = machine or Machine()
+    if machine.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(machine.device)
     training = Training(run, load(run.data, data_root), machine)
     if checkpoint and checkpoint.exists():
         training.resume(checkpoint)
@@ -215,7 +232,8 @@ def fit(
         "final": _final(run, training),
         "seconds": {name: round(value, 3) for name, value in training.seconds.items()},
         "peak_memory_mb": _peak_memory_mb(training.device),
-    }
+        "origin": origin(machine.device, machine.compile),
+    } | ({"earlier_origins": training.origins[:-1]} if len(training.origins) > 1 else {})
 
 
 def _final(run: Run, training: Training) -> dict[str, Any]:
@@ -234,7 +252,12 @@ def _peak_memory_mb(device: torch.device) -> float:
     """Peak of the GPU's allocator, or of the whole process on a CPU."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _without_date(origin: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in origin.items() if name != "date"}
 
 
 def _finite(value: float) -> float | None:

@@ -10,8 +10,10 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,15 @@ from typing import Any
 import torch
 
 from .files import sweep
+from .origin import commit
 from .paths import results_dir
 from .progress import bar
-from .records import RecordStore, commit, make_record
+from .records import RecordStore, make_record
 from .run import Run
 from .study import Profile, missing
 from .train import Machine, fit
 
+GRACE = 20.0  # seconds that a worker has for its checkpoint when it is told to end
 POLL = 0.2  # seconds between two looks at what the workers report
 
 
@@ -42,8 +46,8 @@ class Plan:
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints lie beside the records, outside of what is committed."""
-        return self.records.parent / "checkpoints" / self.profile
+        """Checkpoints lie in a hidden folder among the records; git ignores it."""
+        return self.records / ".checkpoints" / self.profile
 
 
 @dataclass
@@ -87,11 +91,21 @@ def train_missing(
     plan = Plan(profile.name, root, device, compile, None if budget is None else start + budget)
     store = RecordStore(profile.name, root)
     runs = missing(profile, study, store)
+    _tidy(plan, store, {run.label for run in runs})
     outcome = Outcome()
     if runs:
         number = workers or (1 if device.startswith("cuda") else _processors())
         _train_all(runs, plan, min(number, len(runs)), outcome, log)
     return outcome
+
+
+def _tidy(plan: Plan, store: RecordStore, unfinished: set[str]) -> None:
+    """Remove what killed processes left: half-written files, and checkpoints of runs whose record is there."""
+    for checkpoint in plan.checkpoints.glob("[!.]*.pt"):
+        if checkpoint.stem not in unfinished and (store.folder / f"{checkpoint.stem}.json").exists():
+            checkpoint.unlink(missing_ok=True)
+    sweep(plan.checkpoints)
+    store.tidy()
 
 
 def _train_all(runs: list[Run], plan: Plan, workers: int, outcome: Outcome, log: Any) -> None:
@@ -128,7 +142,10 @@ def _as_completed(futures: dict[Future, Run], epochs: Any, progress: Any, log: A
 
 
 def _take(run: Run, future: Future, outcome: Outcome) -> None:
-    if error := future.exception():
+    if isinstance(error := future.exception(), BrokenProcessPool):
+        outcome.left.append(run.label)
+        outcome.failed["a worker"] = "was killed from outside, often for lack of memory; checkpoints stay"
+    elif error:
         outcome.failed[run.label] = f"{type(error).__name__}: {error}"
     elif future.result():
         outcome.trained.append(run.label)
@@ -136,6 +153,8 @@ def _take(run: Run, future: Future, outcome: Outcome) -> None:
         outcome.left.append(run.label)
 
 
+_terminated = threading.Event()
+_busy = False
 _stop: Any = None
 _epochs: Any = None
 
@@ -147,9 +166,21 @@ def _start_worker(stop: Any, epochs: Any) -> None:
     global _stop, _epochs
     _stop, _epochs = stop, epochs
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _on_terminate)
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU too
     commit()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _on_terminate(*_: Any) -> None:
+    """Batch systems tell all processes: checkpoint and end. A broken pool tells its workers, and waits for them."""
+    if not _busy:
+        os._exit(1)
+    _terminated.set()
+    timer = threading.Timer(GRACE, os._exit, (1,))  # where a killed neighbour holds a lock for good
+    timer.daemon = True
+    timer.start()
 
 
 def _exit_with_parent() -> None:
@@ -158,7 +189,17 @@ def _exit_with_parent() -> None:
 
 
 def _train_one(run: Run, plan: Plan) -> bool:
-    return train_here(run, plan, _stop.is_set, lambda entry: _epochs.put((run.label, run.epochs, entry)))
+    global _busy
+    _busy = True
+    try:
+        return train_here(
+            run,
+            plan,
+            lambda: _terminated.is_set() or _stop.is_set(),
+            lambda entry: _epochs.put((run.label, run.epochs, entry)),
+        )
+    finally:
+        _busy = False
 
 
 def train_here(
@@ -181,7 +222,8 @@ def train_here(
         measured = fit(run, machine, checkpoint=checkpoint)
         if measured is None:
             return False
-        store.add(make_record(run, measured, plan.device))
+        for part in store.add(make_record(run, measured)):
+            warnings.warn(f"{run.label}: {part} differs from the record that came meanwhile, which stays", stacklevel=2)
     checkpoint.unlink(missing_ok=True)
     sweep(plan.checkpoints)
     store.tidy()
@@ -199,7 +241,8 @@ def check_device(device: str) -> str:
     Raises:
         ValueError: it is not, or is no device at all.
     """
-    if device == "cpu" or (device.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+    known = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if device in ("cpu", *known) or (device == "cuda" and known):
         return device
     raise ValueError(f"device {device!r} is not there; --device cpu trains on the processor")
 

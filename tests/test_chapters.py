@@ -76,6 +76,7 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "01_groups",
         "01_cost",
         "01_verdict",
+        "02_reach",
         "02_fig2",
         "02_fig2_summary",
         "02_learning_curves",
@@ -168,6 +169,22 @@ class TestLaptop:
         assert "python-mssconv_libtrain--profilelaptop--study" in shown
 
     def test_the_verdict_states_its_evidence(self, laptop):
-        sentences = table(laptop, "02_verdicts")["evidence and verdict"]
-        assert sentences.str.contains("pairs? of runs").any()
-        assert sentences.str.contains("interval").any()
+        verdicts = table(laptop, "02_verdicts")
+        row = verdicts[verdicts["where"].str.startswith("Table 2; its relative WRN-10-2")].iloc[0]
+        assert "pairs of runs" in row["evidence"]
+        assert "95 % interval" in row["evidence"]
+        assert row["verdict"] in ("reproduced", "not reproduced", "cannot tell")
+
+    def test_the_terminal_tells_what_is_missing(self, laptop):
+        done = reproduce("--profile", "laptop", "--chapter", "02")
+        assert (
+            "runs of laptop have no record; to train them: python -m ssconv_lib train --profile laptop" in done.stdout
+        )
+
+    def test_a_profile_with_one_study_draws_the_chapter_too(self, tmp_path):
+        """The README's example of a profile of one's own."""
+        text = (ROOT / "README.md").read_text().split("```toml\n")[1].split("```")[0]
+        (tmp_path / "mine.toml").write_text(text)
+        done = reproduce("--profile", tmp_path / "mine.toml", "--chapter", "02")
+        assert done.returncode == 0, done.stderr
+        assert "6 runs of mine have no record" in done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,20 +73,29 @@ def test_a_budget_stops_cleanly_and_the_next_call_ends_with_the_same_records(tra
     assert metrics(root) == metrics(trained)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_saves_and_the_next_call_goes_on(trained, tmp_path, sign):
-    root = tmp_path / "records"
-    process = start("train", "--profile", TINY, "--workers", 1, "--records", root)
+@pytest.mark.parametrize(
+    ("sign", "send"),
+    [(signal.SIGINT, os.kill), (signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg)],
+    ids=["Ctrl-C", "kill", "kill of the group, as batch systems do"],
+)
+def test_an_interrupt_saves_and_the_next_call_goes_on(tmp_path, sign, send):
+    """Stopped in the middle of an epoch of some seconds: a checkpoint is there, and the run ends from it."""
+    one = Path(TINY).read_text().split("[[runs]]")[0].replace("size = 12, distance = 6, train = 96", "train = 2000")
+    (tmp_path / "slow.toml").write_text(one + '[[runs]]\nstudy = "one"\nmodel = "long_range_cnn"\n')
+    command = ("train", "--profile", tmp_path / "slow.toml", "--records", tmp_path / "records")
+    process = start(*command, process_group=0)
     for line in process.stderr:
         if "epoch 1/2" in line:
             break
-    process.send_signal(sign)
+    send(process.pid, sign)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert " left, 0 failed" in out
+    assert (process.returncode, out) == (0, "0 trained, 1 left, 0 failed\n"), err
     assert "Traceback" not in err
-    assert call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)[0] == 0
-    assert metrics(root).items() >= metrics(trained).items()
+    assert len([*tmp_path.rglob("*.pt")]) == 1, "a checkpoint"
+    code, out, err = call(*command)
+    assert (code, out) == (0, "1 trained, 0 left, 0 failed\n")
+    assert "epoch 2/2" in err
+    assert "epoch 1/2" not in err, "it went on, and did not start anew"
 
 
 def test_workers_die_with_their_parent(tmp_path):
@@ -109,13 +119,44 @@ def _group_lives(group):
     return True
 
 
+def test_a_killed_worker_is_one_message_and_the_rest_is_left(tmp_path):
+    process = start("train", "--profile", TINY, "--workers", 2, "--records", tmp_path / "records")
+    for line in process.stderr:
+        if "epoch 1/2" in line:
+            break
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    worker = next(pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+    os.kill(int(worker), signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out.endswith(" left, 1 failed\n")
+    assert err.count("was killed from outside") == 1
+
+
+def test_what_a_killed_process_left_is_tidied_up(trained, tmp_path):
+    """Killed between record and checkpoint: the next call removes the checkpoint, though nothing is to be trained."""
+    root = tmp_path / "records"
+    shutil.copytree(trained, root)
+    checkpoint = root / ".checkpoints" / "tiny" / f"{next(iter(records(root)))[:-5]}.pt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.touch()
+    assert call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)[0] == 0
+    assert not checkpoint.exists()
+
+
+def test_merging_the_folder_one_stands_in(trained, tmp_path):
+    code, out, _ = call("merge", ".", "--records", tmp_path / "store", cwd=trained / "tiny")
+    assert (code, out) == (0, "8 taken in, 0 there already, 0 damaged\n")
+    assert metrics(tmp_path / "store") == metrics(trained)
+
+
 def test_merge_takes_in_keeps_the_first_and_reports(trained, tmp_path):
     other, store = tmp_path / "other", tmp_path / "store"
     code, out, _ = call("merge", trained, "--records", store)
     assert (code, out) == (0, "8 taken in, 0 there already, 0 damaged\n")
     assert metrics(store) == metrics(trained)
     name, record = next(iter(records(trained).items()))
-    record["final"]["error"] += 1
+    record["history"][-1]["error"] = record["final"]["error"] = 12.5
     (other / "tiny").mkdir(parents=True)
     (other / "tiny" / name).write_text(json.dumps(record))
     (other / "tiny" / "broken.json").write_text("{")
@@ -153,7 +194,7 @@ def test_a_failing_run_is_named_and_the_others_go_on(tmp_path):
     from ssconv_lib.study import load_profile
 
     run = load_profile(TINY).runs("alpha_sweep")[0]
-    checkpoint = tmp_path / "checkpoints" / "tiny" / f"{run.label}.pt"
+    checkpoint = tmp_path / "records" / ".checkpoints" / "tiny" / f"{run.label}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_bytes(b"torn")
     code, out, err = call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)

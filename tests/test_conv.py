@@ -164,8 +164,17 @@ BROKEN = {
     "of another type": lambda m: setattr(m, "permutation", m.permutation.float()) or m,
     "averaged": _average_over_buffers,
     "averaged in a copy": lambda m: _average_over_buffers(copy.deepcopy(m)),
+    "as a parameter": lambda m: _as_parameter(m),
+    "through .data": lambda m: m.permutation.data.zero_() is not None and m.eval(),
+    "through NumPy": lambda m: m.permutation.numpy().fill(1) or m.eval(),
     "of an inference tensor": lambda m: _in_inference_mode(m),
 }
+
+
+def _as_parameter(model):
+    del model.permutation
+    model.permutation = nn.Parameter(torch.zeros(108, dtype=torch.int64), requires_grad=False)
+    return model
 
 
 def _in_inference_mode(model):
@@ -333,6 +342,9 @@ def test_meta_device_then_a_checkpoint(x):
         ({"spatial_size": (6, 6, 6)}, r"spatial_size=\(6, 6, 6\): expected"),
         ({"spatial_size": 6.5}, r"spatial_size=6.5: expected"),
         ({"spatial_size": "6"}, r"spatial_size='6': expected"),
+        ({"seed": 1.5}, r"seed=1.5: expected an integer"),
+        ({"seed": -1}, r"seed=-1: expected an integer"),
+        ({"seed": 2**63}, r"seed=9223372036854775808: expected an integer"),
     ],
 )
 def test_impossible_layers_are_refused(options, message):
@@ -368,6 +380,32 @@ def test_from_conv_shares_parameters_hooks_and_flags(x):
     ours(x)
     assert seen == [1]
     assert "permutation" not in conv.state_dict(), "the plain convolution stays plain"
+
+
+def test_from_conv_leaves_the_plain_convolution_alone(x):
+    conv = nn.Conv2d(32, 8, 3, padding=1)
+    conv.compile(backend="eager")
+    expected = conv(x)
+    ours = SSConv2d.from_conv(conv, alpha=0.5, spatial_size=6, seed=3)
+    assert not torch.allclose(ours(x), expected), "a compiled call must not be taken over: it does not shuffle"
+    ours.weight = nn.Parameter(torch.zeros_like(ours.weight))
+    ours.register_forward_hook(lambda *_: pytest.fail("a hook of the other layer"))
+    assert torch.equal(conv(x), expected)
+    conv.forward = lambda x: x
+    with pytest.raises(ValueError, match="'stem' has a forward of its own"):
+        SSConv2d.from_conv(conv, alpha=0.5, spatial_size=6, name="stem")
+
+
+def test_a_copy_of_a_compiled_layer_is_a_layer_of_its_own(x):
+    model = layer()
+    model.compile(backend="eager")
+    expected = model(x)
+    again = copy.deepcopy(model)
+    with torch.no_grad():
+        again.weight.zero_()
+        again.bias.zero_()
+    assert not again(x).any()
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), expected)
 
 
 def test_the_layer_needs_torch_alone():

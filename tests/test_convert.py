@@ -176,6 +176,26 @@ def test_subclasses_are_not_replaced():
     assert converted_names(convert(model)) == ["2"]
 
 
+def test_a_stem_of_a_subclass_is_the_stem():
+    class Own(nn.Conv2d):
+        pass
+
+    model = nn.Sequential(Own(3, 8, 1), nn.Conv2d(8, 8, 1))
+    assert converted_names(convert(model)) == ["1"]
+
+
+def test_convolutions_called_by_keyword_are_reached():
+    class Keyword(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            return self.conv(input=self.stem(input=x))
+
+    assert converted_names(convert(Keyword())) == ["conv"]
+
+
 def test_converting_twice_is_an_error():
     model = convert(Net())
     with pytest.raises(ValueError, match="already"):
@@ -188,7 +208,10 @@ def test_converting_twice_is_an_error():
         ({"alpha": 2}, "alpha=2"),
         ({"layout": "diagonal"}, "layout='diagonal'"),
         ({"replace": "none"}, "replace='none': expected one of 'paper', 'stride', 'all'"),
+        ({"replace": ["stem"]}, r"replace=\['stem'\]"),
         ({"input_size": (8, 6)}, r"input_size=\(8, 6\)"),
+        ({"input_size": 32}, "input_size=32"),
+        ({"input_size": (3, 8.0, 6)}, r"input_size=\(3, 8.0, 6\)"),
     ],
 )
 def test_bad_calls_are_refused(options, message):
@@ -200,7 +223,7 @@ def test_bad_calls_are_refused(options, message):
 
 def test_a_failing_forward_leaves_the_model_as_it_was():
     model = Net()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"input_size=\(5, 8, 6\): the model can't take.*RuntimeError"):
         convert(model, input_size=(5, 8, 6))
     assert converted_names(model) == []
     assert all(module.training for module in model.modules())

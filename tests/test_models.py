@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -296,3 +297,20 @@ def test_unknown_name_lists_the_names_and_the_nearest():
 def test_impossible_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_from_distance_18_on_no_unit_of_the_toy_network_reaches_both_patches():
+    """What chapter 2's first experiment rests on: the units before pooling see 16 pixels a side, exactly."""
+    from ssconv_lib.longrange import LongRange, draw_corners
+    from ssconv_lib.receptive_field import reach
+
+    seen = reach(build("long_range_cnn"), ["layers.2.conv"], (3, 24, 24))["layers.2.conv"]
+    rows, columns = (seen.any(axis).nonzero() for axis in (1, 0))
+    side = 16
+    assert rows.max() - rows.min() + 1 <= side
+    assert columns.max() - columns.min() + 1 <= side
+    for distance, both in ((18, False), (12, True)):
+        spec = LongRange(distance=distance)
+        corners = draw_corners(spec, 20_000, np.random.default_rng(0))
+        nearest = np.abs(corners[:, 0] - corners[:, 1]).max(1) - spec.patch + 2  # smallest window that touches both
+        assert (nearest <= side).any() == both

@@ -13,6 +13,10 @@ from ssconv_lib.paths import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_nothing_is_left_to_fill_in():
+    assert not re.search(r"@[A-Z]+@|TODO|TBD", README)
+
+
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
 

@@ -7,6 +7,7 @@ import pytest
 
 from ssconv_lib.data import LongRange
 from ssconv_lib.files import sweep, write_whole
+from ssconv_lib.origin import origin
 from ssconv_lib.records import RecordStore, make_record, read_record
 from ssconv_lib.run import Run
 
@@ -17,12 +18,13 @@ MEASURED = {
     "final": {"error": 48.0, "best_error": 48.0, "best_epoch": 2, "evaluated_on": "test", "n_images": 100},
     "seconds": {"train": 1.0, "evaluate": 0.5},
     "peak_memory_mb": 100.0,
+    "origin": origin("cpu"),
 }
 
 
 @pytest.fixture
 def record():
-    return make_record(RUN, copy.deepcopy(MEASURED), "cpu")
+    return make_record(RUN, copy.deepcopy(MEASURED))
 
 
 @pytest.fixture
@@ -65,6 +67,11 @@ DAMAGE = {
     "without an error": lambda text: text.replace('"error": 48.0,', ""),
     "without a field": lambda text: text.replace('"history"', '"story"'),
     "with a NaN": lambda text: text.replace('"error": 48.0,', '"error": NaN,'),
+    "without an origin": lambda text: text.replace('"origin"', '"source"'),
+    "with an error over 100": lambda text: text.replace('"error": 48.0', '"error": 480.0'),
+    "with another final error": lambda text: text.replace('"error": 48.0,\n  "best', '"error": 47.0,\n  "best'),
+    "with a word for a history": lambda text: text.replace('"history": [', '"history": "xx", "was": ['),
+    "nested too deep": lambda text: text.replace('"schema"', f'"deep": {"[" * 10**5}{"]" * 10**5}, "schema"'),
     "in another encoding": lambda text: "\udcff",
 }
 
@@ -116,6 +123,24 @@ def test_write_whole_leaves_the_old_file_when_writing_fails(tmp_path):
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_write_whole_can_keep_what_is_there(tmp_path):
+    path = tmp_path / "file"
+    write_whole(path, b"first", replace=False)
+    with pytest.raises(FileExistsError):
+        write_whole(path, b"second", replace=False)
+    assert path.read_bytes() == b"first"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_of_two_writers_at_once_the_first_stays(store, record, monkeypatch):
+    """The other writer finishes after we looked and before we write."""
+    other = {**record, "final": {**record["final"], "n_images": 99}}
+    get = RecordStore.get
+    monkeypatch.setattr(RecordStore, "get", lambda self, run: monkeypatch.undo() or store.add(record) or None)
+    assert store.add(other) == ["final"]
+    assert get(store, RUN) == record
+
+
 def test_sweep_removes_what_dead_writers_left_and_nothing_else(tmp_path):
     import os
     import socket
@@ -126,17 +151,17 @@ def test_sweep_removes_what_dead_writers_left_and_nothing_else(tmp_path):
     process.join()
     dead, alive = process.pid, os.getpid()
     names = [f".a.json.{host}.{dead}.x.tmp", f".a.json.{host}.{alive}.x.tmp", f".a.json.elsewhere.{dead}.x.tmp"]
-    for name in [*names, "a.json", ".hidden"]:
+    for name in [*names, "a.json", ".hidden", ".a.tmp"]:
         (tmp_path / name).touch()
     sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "a.json", ".hidden"}
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "a.json", ".hidden", ".a.tmp"}
 
 
 def _write_often(folder, number):
     store = RecordStore("tiny", folder)
     for seed in range(40):
         run = Run(data=LongRange(), model="long_range_cnn", alpha=0.125, epochs=2, seed=seed)
-        store.add(make_record(run, {**MEASURED, "peak_memory_mb": float(number)}, "cpu"))
+        store.add(make_record(run, {**MEASURED, "peak_memory_mb": float(number)}))
 
 
 @pytest.mark.filterwarnings("error")

@@ -92,6 +92,11 @@ def test_a_changed_description_is_another_record(change):
     assert dataclasses.replace(RUN, **change).hash != RUN.hash
 
 
+def test_one_number_written_in_two_ways_is_one_run():
+    assert dataclasses.replace(RUN, milestones=("2/4", "10/12")).hash == RUN.hash
+    assert dataclasses.replace(RUN, alpha=-0.0).label == dataclasses.replace(RUN, alpha=0.0).label
+
+
 def test_whole_numbers_are_one_run_with_floats():
     fields = {"data": {"name": "cifar10"}, "model": "wrn10_2"}
     assert Run.from_dict({**fields, "alpha": 1}).hash == Run.from_dict({**fields, "alpha": 1.0}).hash

@@ -57,6 +57,11 @@ def test_counts_of_the_errata(channels, alpha, layout, count):
     assert len(shuffled_channels(channels, alpha, layout)) == count
 
 
+def test_matched_depends_on_groups_as_the_layer_does():
+    assert len(shuffled_channels(64, 0.06, "matched", groups=1)) == len(shuffled_channels(64, 0.06, "leading")) == 3
+    assert len(shuffled_channels(64, 0.06, "matched", groups=2)) == 4
+
+
 def test_channels_are_sorted_zero_based_int64():
     channels = shuffled_channels(64, 0.06, "interleaved")
     assert channels.dtype == torch.int64

@@ -42,8 +42,8 @@ def store(tmp_path):
 def add(store, runs, error=10.0):
     for k, run in enumerate(runs):
         measured = json.loads(json.dumps(MEASURED))
-        measured["final"]["error"] = error + k
-        store.add(make_record(run, measured, "cpu"))
+        measured["final"]["error"] = measured["history"][-1]["error"] = error + k
+        store.add(make_record(run, measured))
 
 
 def test_runs_come_in_order_of_priority_each_once(profile):
@@ -83,7 +83,7 @@ def test_a_frame_has_a_row_a_record(profile, store):
 def test_histories_have_a_row_an_epoch(profile, store):
     add(store, profile.runs("one")[:2])
     curves = histories(profile, "one", store)
-    assert curves.groupby("alpha")["error"].apply(list).tolist() == [[49.0, 48.0]] * 2
+    assert curves.groupby("alpha")["error"].apply(list).tolist() == [[49.0, 10.0], [49.0, 11.0]]
     assert histories(profile, "two", store).empty
 
 
@@ -152,6 +152,10 @@ def test_selection_never_reads_the_test_set():
         ("sweep = { seed = [0, 1]", 'sweep = { model = ["a"]', "'model' is both fixed and swept"),
         ('title = "a test"', 'subtitle = "a test"', "no field 'subtitle'"),
         ('title = "a test"', "title = ", "mine.toml"),
+        ('title = "a test"', 'title = "a test"\nname = "laptop"', "'name' is not for a profile"),
+        ('title = "a test"', "", "needs the field 'title'"),
+        ('data = { name = "longrange" }', 'data = "cifar10"', "the data set is 'cifar10'"),
+        ("epochs = 2", "lr = 1" + "0" * 400, "lr is 10+"),
         ("[run]", "[runner]", "'runner'|needs the field 'data'"),
     ],
 )

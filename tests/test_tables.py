@@ -6,13 +6,13 @@ import pytest
 
 from ssconv_lib import judge, tables
 
-COLUMNS = ["profile", "data", "model", "alpha", "layout", "seed", "error", "hash"]
+COLUMNS = ["profile", "data", "model", "alpha", "layout", "seed", "error", "hash", "epochs"]
 
 
 def runs(errors, *, model="wrn10_2", profile="laptop", data="cifar10", layout="auto"):
     """A frame of runs: {alpha: errors by seed}."""
     rows = [
-        (profile, data, model, alpha, layout, seed, error, f"{alpha}{seed}")
+        (profile, data, model, alpha, layout, seed, error, f"{alpha}{seed}", 12)
         for alpha, values in errors.items()
         for seed, error in enumerate(values)
     ]
@@ -29,13 +29,24 @@ def grouped(errors, **options):
     return pd.concat(parts, ignore_index=True)
 
 
-def test_sweep_summary_counts_what_is_solved():
-    summary = tables.sweep_summary(runs({0.0: [50, 49, 51], 0.125: [0.1, 9.9, 10.0]}))
+def test_sweep_summary_counts_what_is_solved_of_the_generated_task():
+    errors = {0.0: [50, 49, 51], 0.125: [0.1, 9.9, 10.0]}
+    summary = tables.sweep_summary(runs(errors, model="long_range_cnn", data="longrange"))
     assert summary["alpha"].tolist() == [0, 0.125]
     assert summary["mean"].tolist() == pytest.approx([50, 20 / 3])
     assert summary["sd"].iloc[0] == pytest.approx(1.0)
     assert summary["solved"].tolist() == [0, 2], "10 % is not below the threshold"
+    assert summary["low"].isna().all(), "an interval of the mean of two kinds of runs"
+    real = tables.sweep_summary(runs(errors))
+    assert real["solved"].isna().all()
+    assert real["low"].iloc[0] == pytest.approx(50 - 4.302653 / 3**0.5, rel=1e-6)
     assert tables.sweep_summary(runs({})).empty
+
+
+def test_several_permutations_of_a_seed_count_once():
+    frame = runs({0.06: [9.0, 10.0]})
+    frame = pd.concat([frame, frame.assign(error=frame["error"] + 1)])
+    assert tables.by_seed(frame).to_dict() == {0: 9.5, 1: 10.5}
 
 
 def test_a_curve_needs_five_alphas_with_two_seeds():
@@ -81,14 +92,16 @@ def test_table2_has_the_papers_rows_first_and_relatives_below():
 
 
 def test_pairs_and_pairs_needed():
-    frame = runs({0.0: [10.0, 12.0, 11.0], 0.06: [9.7, 11.6, 10.9]})
+    frame = runs({0.0: [10.0, 12.0, 11.0, 13.0], 0.06: [9.7, 11.6, 10.9, 12.7]})
     pairs = tables.pairs([frame])
-    assert pairs["difference"].tolist() == pytest.approx([0.3, 0.4, 0.1])
+    assert pairs["difference"].tolist() == pytest.approx([0.3, 0.4, 0.1, 0.3])
     assert set(pairs["label"]) == {"WRN-10-2, laptop"}
     assert float(tables.printed_differences(pairs)["WRN-10-2, laptop"]) == pytest.approx(0.3)
     needed = tables.pairs_needed(tables.table2([frame])).iloc[0]
-    assert needed["sd of a pair"] == pytest.approx(np.std([0.3, 0.4, 0.1], ddof=1))
-    assert needed["pairs needed"] == 5  # power .71 at 4 pairs, .89 at 5
+    assert needed["sd of a pair"] == pytest.approx(np.std([0.3, 0.4, 0.1, 0.3], ddof=1))
+    assert needed["pairs needed"] == 4  # power .61 at 3 pairs, .90 at 4
+    two = runs({0.0: [10.0, 12.0], 0.06: [9.7, 11.6]})
+    assert tables.pairs_needed(tables.table2([two])).iloc[0]["pairs needed"] is None, "two pairs hardly have a spread"
     assert tables.pairs([]).empty
 
 
@@ -112,7 +125,8 @@ def test_table1_and_its_contrasts():
     contrasts = tables.contrasts([frame]).set_index("contrast")
     assert contrasts.loc["Eq. 2 − Eq. 3", "difference"] == pytest.approx((1 + 0.9 + 1) / 3)
     assert contrasts.loc["Eq. 2 − Listing 1 as written", "difference"] == pytest.approx(0, abs=1e-9)
-    assert len(contrasts) == 4
+    assert contrasts.loc["Conv − Eq. 2", "difference"] == pytest.approx(1)
+    assert len(contrasts) == 5
     assert len(tables.contrasts([grouped({"conv": [10, 12], "auto": [9, 11.5]})])) == 1
 
 
@@ -130,7 +144,7 @@ def test_selection_marks_both_choices():
     table = tables.selection(held_out, tested).set_index("alpha")
     assert table.index[table["chosen"]].tolist() == [0.04]
     assert table.index[table["papers_rule"]].tolist() == [0.06], "only among the paper's three"
-    assert table.loc[0.5, "mean_test"] == 9.0
+    assert table["mean_test"].dropna().to_dict() == {0.04: 10.1, 0.06: 9.9}, "no other test error is shown"
     none = tables.selection(runs({}), runs({}))
     assert none.empty
 
@@ -154,26 +168,39 @@ def test_alpha_as_readers_write_it(alpha, text):
 def test_verdicts_of_table_1_need_real_images_and_both_arms():
     real = grouped({"leading": [9.0, 9.5, 9.2, 9.4], "auto": [8.7, 9.2, 8.9, 9.12]})
     (row,) = judge.table1_claims([real])
-    assert row["evidence and verdict"].startswith("Reproduced")
-    assert "laptop" in row["claim"]
+    assert row["verdict"] == "reproduced"
+    assert row["where"] == "Table 1; its relative ResNeXt-29 (2x16d), 12 epochs (laptop)"
     assert judge.table1_claims([grouped({"conv": [1.0, 2.0], "auto": [1.0, 2.0]})]) == []
     generated = grouped({"leading": [9.0, 9.5], "auto": [8.7, 9.1]}, model="long_range_resnext")
     assert judge.table1_claims([generated]) == []
 
 
-def test_the_long_range_verdict_follows_fishers_test():
-    clear = runs({0.0: [50, 49, 51], 0.125: [0, 0, 1], 0.25: [0, 0, 0], 1.0: [50, 50, 49]}, data="longrange")
-    shares = judge.solved_shares(tables.sweep_summary(clear))
-    assert {name: (share.k, share.n) for name, share in shares.items()} == {
-        "α = 0": (0, 3),
-        "0 < α < 1": (6, 6),
-        "α = 1": (0, 3),
-    }
-    assert judge.long_range_claim(tables.sweep_summary(clear))["evidence and verdict"].startswith("Reproduced")
-    few = runs({0.0: [50], 0.125: [0], 1.0: [50]}, data="longrange")
-    assert judge.long_range_claim(tables.sweep_summary(few))["evidence and verdict"].startswith("Cannot tell")
-    reverse = runs({0.0: [0, 0, 1], 0.125: [50, 49, 51], 0.25: [50, 49, 51], 1.0: [0, 0, 1]}, data="longrange")
-    assert judge.long_range_claim(tables.sweep_summary(reverse))["evidence and verdict"].startswith("Not reproduced")
+def test_verdicts_of_table_2_say_what_stands_for_the_papers_network():
+    frame = runs({0.0: [10.0, 12.0, 11.0, 13.0], 0.06: [9.7, 11.65, 10.75, 12.7]})
+    (row,) = judge.table2_claims([frame])
+    assert row["claim"] == "Shuffling lowers the error of WRN-16-4"
+    assert row["where"] == "Table 2; its relative WRN-10-2, 12 epochs (laptop)"
+    assert row["verdict"] == tables.comparison(frame)["outcome"].iloc[0] == "reproduced"
+    assert row["evidence"].startswith("Over 4 pairs of runs, conv minus ss is 0.30 points")
+    (own,) = judge.table2_claims([frame.assign(model="wrn16_4")])
+    assert own["where"] == "Table 2; 12 epochs (laptop)"
+    assert judge.table2_claims([runs({0.0: [10.0]})]) == []
+
+
+@pytest.mark.parametrize(
+    ("without", "shuffled", "outcome"),
+    [
+        ([50, 49, 51, 50], [0, 0, 1, 0], "reproduced"),
+        ([50, 49, 51, 50], [0, 0, 50, 0], "cannot tell"),
+        ([0, 0, 1, 0], [50, 49, 51, 50], "not reproduced"),
+    ],
+)
+def test_the_verdict_on_reach_follows_fishers_test(without, shuffled, outcome):
+    frame = runs({0.0: without, 0.0625: shuffled}, data="longrange", model="long_range_cnn", profile="quick")
+    row = judge.reach_claim(frame)
+    assert row["verdict"] == outcome
+    assert row["where"] == "Abstract; quick (generated task)"
+    assert "of 4" in row["evidence"]
 
 
 ALPHAS = (0.0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
@@ -182,10 +209,11 @@ ALPHAS = (0.0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
 @pytest.mark.parametrize(
     ("means", "outcome"),
     [
-        ((11, 10.9, 10.1, 10, 10.1, 11, 12, 30), "Reproduced"),
-        ((11, 10.9, 10.1, 10, 9, 11, 12, 30), "Not reproduced"),
-        ((10.01, 10.9, 10.1, 10, 10.1, 11, 12, 30), "Cannot tell"),
-        ((11, 10), "Cannot tell"),
+        ((11, 10.9, 10.1, 10, 10.1, 11, 12, 30), "reproduced"),
+        ((11, 10.9, 9, 10, 9, 11, 12, 30), "reproduced"),  # the neighbours are "around 0.06" too
+        ((11, 10.9, 10.1, 10, 10.1, 9, 12, 30), "not reproduced"),
+        ((10.01, 10.9, 10.1, 10, 10.1, 11, 12, 30), "cannot tell"),
+        ((11, 10), "cannot tell"),
     ],
 )
 def test_the_verdict_on_the_best_alpha(means, outcome):
@@ -194,5 +222,5 @@ def test_the_verdict_on_the_best_alpha(means, outcome):
     alphas = ALPHAS if len(means) == 8 else (0.0, 0.06)
     errors = {a: list(mean + noise[k]) for k, (a, mean) in enumerate(zip(alphas, means, strict=True))}
     (row,) = judge.best_alpha_claims([runs(errors)])
-    assert row["evidence and verdict"].startswith(f"{outcome}: of {len(means)} α with runs")
+    assert row["verdict"] == outcome
     assert judge.best_alpha_claims([runs(errors, model="long_range_cnn", data="longrange")]) == []

@@ -133,6 +133,8 @@ def test_evaluation_counts_every_image_once_in_fp32_and_eval_mode():
     logits = torch.tensor([[0.0, 2.0]]).expand(len(labels), 2)
     assert loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels, reduction="sum")), rel=1e-6)
     assert set(model.calls) == {(torch.float32, False, False, False)}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert evaluate(Recorder(), Batches(data, "test", 16, train=False))[1] == wrong
     assert len(model.calls) == 3
 
 
@@ -161,6 +163,31 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit(RUN, Machine(should_stop=lambda: True), checkpoint=checkpoint)
     with pytest.raises(ValueError, match=r"run\.pt.*belongs to run .*, not to long_range_cnn-a0-s0.*delete it"):
         fit(PAIRED, checkpoint=checkpoint)
+
+
+def test_no_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run.pt"
+    fit(RUN, Machine(should_stop=lambda: True), checkpoint=checkpoint)
+
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("the GPU is full")
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(RUN, checkpoint=checkpoint)
+
+
+def test_a_record_names_every_origin_it_has(tmp_path, monkeypatch):
+    from ssconv_lib import train
+
+    checkpoint = tmp_path / "run.pt"
+    fit(RUN, Machine(should_stop=lambda: True), checkpoint=checkpoint)
+    assert "earlier_origins" not in fit(RUN, checkpoint=checkpoint)
+    monkeypatch.setattr(train, "origin", lambda *_: {"commit": "another", "date": "later"})
+    record = fit(RUN, checkpoint=checkpoint)
+    assert record["origin"]["commit"] == "another"
+    assert len(record["earlier_origins"]) == 1
+    assert record["earlier_origins"][0]["torch"]
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PK" + b[5:]])
@@ -249,4 +276,4 @@ def test_killed_at_ten_moments_it_resumes_to_the_same_record(measured, tmp_path,
         assert train_and_kill_at(0, root).startswith("done")
         (record,) = (root / "records" / "tiny").iterdir()
         assert same(json.loads(record.read_text()), measured)
-        assert [*(root / "checkpoints" / "tiny").iterdir()] == [], "nothing stays behind"
+        assert [*(root / "records" / ".checkpoints" / "tiny").iterdir()] == [], "nothing stays behind"

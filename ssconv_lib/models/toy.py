@@ -1,4 +1,4 @@
-"""Small networks for the generated long-range task, whose receptive field is too short for it.
+"""Small networks for the generated long-range task, with a short receptive field: it ends below `distance` 18.
 
 All 3x3 convolutions but the stem follow the one pooling step. So without shuffling, a value before the global
 average pool sees a square of 4·depth pixels a side: 16 at the default depth.

@@ -1,0 +1,58 @@
+"""Where a measurement comes from: code, versions, device, threads, date."""
+
+import functools
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from .paths import ROOT
+
+
+def origin(device: str, compile: str | None = None) -> dict[str, str | int]:
+    """What a record says about the machine and the code that made it.
+
+    Args:
+        device: Where it was trained: "cpu" or "cuda".
+        compile: The mode of `torch.compile`, if any.
+    """
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    } | ({"compile": compile} if compile else {})
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the code, with a plus if the library differs from it; "unknown" outside a checkout.
+
+    Asked at a worker's start and kept, since the checkout may move on while the code that was loaded trains.
+    """
+    try:
+        git = ["git", "-C", str(ROOT)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "ssconv_lib"], capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head[:12] + ("+" if changed.returncode else "")
+
+
+@functools.cache
+def _cpu_name() -> str:
+    """The processor's model, as Linux and macOS know it."""
+    try:
+        if sys.platform == "darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, subprocess.CalledProcessError):
+        return platform.machine()
