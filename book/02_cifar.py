@@ -26,7 +26,7 @@ import pandas as pd
 
 from IPython.display import display
 
-from ssconv_lib import judge, paper, plots, stats, study, tables
+from ssconv_lib import judge, paper, plots, readable, stats, study, tables
 from ssconv_lib.book import Chapter
 
 chapter = Chapter("02", profile)
@@ -67,7 +67,7 @@ sweep = chapter.records("alpha_sweep")
 generated = bool((sweep["data"] == "longrange").any())
 if len(sweep):
     run = chapter.profile.runs("alpha_sweep")[0]
-    print(f"{tables.model_text(run.model)}: {run.epochs} epochs, batch {run.batch_size}, {run.precision}")
+    print(f"{readable.model_text(run.model)}: {run.epochs} epochs, batch {run.batch_size}, {run.precision}")
 chapter.missing("alpha_sweep")
 
 # %% [markdown]
@@ -89,7 +89,7 @@ if len(sweep):
 print(f"solved: an error below {tables.SOLVED:g} % (of the generated task)")
 sweeps = chapter.evidence("alpha_sweep")
 everything = pd.concat([tables.sweep_summary(frame) for frame in sweeps] or [summary])
-chapter.table(everything, "fig2_summary", tables.readable(everything))
+chapter.table(everything, "fig2_summary", readable.readable(everything))
 
 # %% [markdown]
 # If learning curves still fall steeply, a difference may be one of speed.
@@ -113,7 +113,7 @@ if len(histories):
 # %%
 records2 = chapter.evidence("table2")
 table2 = tables.table2(records2)
-display(chapter.table(table2, "table2", tables.readable(table2)))
+display(chapter.table(table2, "table2", readable.readable(table2)))
 chapter.missing("table2")
 
 # %% [markdown]
@@ -140,7 +140,7 @@ if len(pairs):
 
 # %%
 needed = tables.pairs_needed(table2)
-chapter.table(needed, "pairs_needed", tables.readable(needed))
+chapter.table(needed, "pairs_needed", readable.readable(needed))
 
 # %% [markdown]
 # ## Table 1: shuffling in grouped convolutions
@@ -159,7 +159,7 @@ chapter.missing("table1")
 # %%
 records1 = chapter.evidence("table1")
 table1 = tables.table1(records1)
-chapter.table(table1, "table1", tables.readable(table1))
+chapter.table(table1, "table1", readable.readable(table1))
 
 # %%
 if len(grouped):
@@ -174,7 +174,7 @@ if len(grouped):
 
 # %%
 contrasts = tables.contrasts(records1)
-chapter.table(contrasts, "table1_contrasts", tables.readable(contrasts))
+chapter.table(contrasts, "table1_contrasts", readable.readable(contrasts))
 
 # %% [markdown]
 # ## An α that the test set did not choose
@@ -187,7 +187,7 @@ chapter.table(contrasts, "table1_contrasts", tables.readable(contrasts))
 held_out = chapter.records("alpha_selection")
 tested = sweep[sweep["model"].isin(held_out["model"])]
 chosen = tables.selection(held_out, tested)
-display(chapter.table(chosen, "alpha_selection", tables.readable(chosen)))
+display(chapter.table(chosen, "alpha_selection", readable.readable(chosen)))
 chapter.missing("alpha_selection")
 
 # %% [markdown]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from . import paper, stats, tables
+from . import paper, readable, stats, tables
 
 COLUMNS = ["claim", "where", "evidence", "verdict"]
 ALPHA = paper.ALPHA_TAKEN[2]  # the paper prints no α behind Tables 1 and 2
@@ -32,7 +32,7 @@ def table2_claims(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
                 network = tables.STANDS_FOR[model]
                 printed = paper.difference(2, network)
                 judged = stats.verdict(stats.paired_difference(pairs, 0 * pairs), printed, name="conv minus ss")
-                claim = f"Shuffling lowers the error of {tables.model_text(network)}"
+                claim = f"Shuffling lowers the error of {readable.model_text(network)}"
                 rows.append(_of_difference(claim, _where("Table 2", model, network, runs), judged))
     return rows
 
@@ -100,8 +100,8 @@ def _best_alpha(runs: pd.DataFrame) -> tuple[str, str]:
         strict = stats.paired_difference(of[alpha], of[ALPHA], level=1 - 0.05 / len(comparable))
         plain = stats.paired_difference(of[alpha], of[ALPHA])
         if not plain.degenerate:
-            worse += [tables.alpha_text(alpha)] if plain.low > 0 else []
-            better += [tables.alpha_text(alpha)] if strict.high < 0 else []
+            worse += [readable.alpha_text(alpha)] if plain.low > 0 else []
+            better += [readable.alpha_text(alpha)] if strict.high < 0 else []
     evidence = (
         f"{len(comparable)} of the {len(far)} α outside 0.04 to 0.1 have two pairs or more with 0.06. By their"
         f" intervals, worse: {', '.join(worse) or 'none'}; better: {', '.join(better) or 'none'}."
@@ -113,5 +113,5 @@ def _best_alpha(runs: pd.DataFrame) -> tuple[str, str]:
 
 def _where(printed: str, model: str, network: str, frame: pd.DataFrame) -> str:
     """The paper's table, and what stands for it: a small relative on a short schedule must not pass for the thing."""
-    relative = "" if model == network else f"its relative {tables.model_text(model)}, "
+    relative = "" if model == network else f"its relative {readable.model_text(model)}, "
     return f"{printed}; {relative}{frame['epochs'].iloc[0]} epochs ({frame['profile'].iloc[0]})"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from . import stats
 from .figures import BLUE, COLOUR, GREY, VERMILION
 from .paper import PrintedDifference
-from .tables import alpha_text, model_text
+from .readable import alpha_text, model_text
 
 WIDTH = 7.2  # inches: the text width of a page
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from . import paper, stats
+from .readable import model_text
 
 # the paper's network that each of ours stands for; those of the generated task stand for none
 STANDS_FOR = {
@@ -14,16 +15,6 @@ STANDS_FOR = {
     "densenet_bc_40_12": "densenet_bc_100_12",
     "resnext29_2x64d": "resnext29_2x64d",
     "resnext29_2x16d": "resnext29_2x64d",
-}
-NAMES = {
-    "wrn16_4": "WRN-16-4",
-    "wrn10_2": "WRN-10-2",
-    "densenet_bc_100_12": "DenseNet-BC-100-12",
-    "densenet_bc_40_12": "DenseNet-BC-40-12",
-    "resnext29_2x64d": "ResNeXt-29 (2x64d)",
-    "resnext29_2x16d": "ResNeXt-29 (2x16d)",
-    "long_range_cnn": "small CNN, generated task",
-    "long_range_resnext": "small grouped CNN, generated task",
 }
 # Table 1's arms: how the grouped convolutions are shuffled, by the layout in the records
 ARMS = {
@@ -57,6 +48,8 @@ def by_seed(frame: pd.DataFrame) -> pd.Series:
 def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Fig. 2 in numbers: a row for each profile, model and α, with n, mean, sd and interval.
 
+    `gain` is the mean paired difference to α = 0 (positive: shuffling helps) and `p` that of its t test.
+
     `solved` counts the runs below the threshold `SOLVED`. It is for the generated task alone, whose runs are of two
     kinds, so that an interval of their mean would mean nothing and is left out.
     """
@@ -64,6 +57,8 @@ def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
     for (profile, model, alpha), group in frame.groupby(["profile", "model", "alpha"], sort=False):
         errors = stats.summarise(group["error"])
         generated = group["data"].iloc[0] == "longrange"
+        plain = frame.query("profile == @profile and model == @model and alpha == 0")
+        gain = None if generated or alpha == 0 else _paired(by_seed(plain), by_seed(group))
         rows.append(
             {
                 "profile": profile,
@@ -74,12 +69,20 @@ def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "sd": errors.sd,
                 "low": float("nan") if generated else errors.low,
                 "high": float("nan") if generated else errors.high,
+                "gain": gain.mean if gain else float("nan"),
+                "p": gain.p if gain else float("nan"),
                 "solved": int((group["error"] < SOLVED).sum()) if generated else None,
             }
         )
-    columns = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high", "solved"]
+    columns = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high", "gain", "p", "solved"]
     table = pd.DataFrame(rows, columns=columns).astype({"solved": "Int64"})
     return table.sort_values(["profile", "model", "alpha"], ignore_index=True)
+
+
+def _paired(first: pd.Series, second: pd.Series) -> stats.Difference | None:
+    """The paired difference of two arms, None if they share no seed."""
+    shared = first.index.intersection(second.index)
+    return stats.paired_difference(first[shared], second[shared]) if len(shared) else None
 
 
 def fitted_curve(frame: pd.DataFrame) -> pd.DataFrame | None:
@@ -104,7 +107,8 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
 
     Returns:
         model, n (pairs), conv and ss (mean and sd), difference (conv minus ss: positive is for shuffling) with
-        interval and p, detectable (the difference seen with 80 % power), outcome and sentence of the verdict.
+        interval and p, detectable (the difference seen with 80 % power), `best, selected on test` (means of the best
+        epochs' errors, conv / ss: selected by what they measure), outcome and sentence of the verdict.
     """
     rows = []
     for model, group in frame.groupby("model", sort=False):
@@ -113,6 +117,9 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
             continue
         measured = stats.paired_difference(conv, ss)
         row = {"model": model, "n": measured.n, **_mean_sd("conv", conv), **_mean_sd("ss", ss), **_numbers(measured)}
+        if "best_error" in group:
+            best = [group.loc[chosen, "best_error"].mean() for chosen in (group["alpha"] == 0, group["alpha"] > 0)]
+            row["best, selected on test"] = " / ".join(f"{error:.2f}" for error in best)
         if printed := STANDS_FOR.get(model):
             judged = stats.verdict(measured, paper.difference(number, printed), name="conv minus ss")
             row |= {"outcome": judged.outcome, "sentence": judged.sentence}
@@ -232,19 +239,6 @@ def selection(validation: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(names="alpha")
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for readers: mean ± sd in one column, the interval in one, numbers to two decimals."""
-    shown = pd.DataFrame(index=table.index)
-    for name in table.columns:
-        if f"{name}_sd" in table:
-            shown[name] = [_plus_minus(m, sd) for m, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
-        elif name == "low" and "high" in table:
-            shown["95 % interval"] = [_interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
-        elif not name.endswith("_sd") and name not in ("high", "sentence", "unmatched"):
-            shown[name] = [_FORMATS.get(name, _number)(value) for value in table[name]]
-    return shown
-
-
 def _mean_sd(name: str, errors: pd.Series) -> dict[str, float]:
     summary = stats.summarise(errors)
     return {name: summary.mean, f"{name}_sd": summary.sd}
@@ -261,38 +255,3 @@ def _numbers(measured: stats.Difference) -> dict[str, float]:
         "detectable": measured.detectable(),
         "note": measured.degenerate,
     }
-
-
-def _number(value: object) -> str:
-    if value is None or value is pd.NA or value != value:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.2f}".replace("-", "−")
-    return str(value)
-
-
-def _p_value(p: float) -> str:
-    return "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def alpha_text(alpha: float) -> str:
-    """α as readers write it: 1/32 for a power of two, else .06 as 0.06."""
-    inverse = 1 / alpha if alpha else 0
-    power_of_two = inverse == int(inverse) and int(inverse) & (int(inverse) - 1) == 0
-    return f"1/{inverse:.0f}" if power_of_two and 0 < alpha < 1 else f"{alpha:g}"
-
-
-def model_text(name: str) -> str:
-    """A network's name as readers know it."""
-    return NAMES.get(name, name)
-
-
-_FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
-
-
-def _plus_minus(mean: float, sd: float) -> str:
-    return f"{_number(mean)} ± {_number(sd)}" if sd == sd else _number(mean)
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{_number(low)} to {_number(high)}" if low == low else ""

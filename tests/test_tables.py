@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssconv_lib import judge, tables
+from ssconv_lib import judge, readable, tables
 
 COLUMNS = ["profile", "data", "model", "alpha", "layout", "seed", "error", "hash", "epochs"]
 
@@ -39,6 +39,9 @@ def test_sweep_summary_counts_what_is_solved_of_the_generated_task():
     assert summary["low"].isna().all(), "an interval of the mean of two kinds of runs"
     real = tables.sweep_summary(runs(errors))
     assert real["solved"].isna().all()
+    assert real["gain"].tolist()[1] == pytest.approx(50 - 20 / 3)
+    assert real["p"].iloc[1] == pytest.approx(tables.stats.paired_difference([50, 49, 51], [0.1, 9.9, 10.0]).p)
+    assert np.isnan(real["gain"].iloc[0])
     assert real["low"].iloc[0] == pytest.approx(50 - 4.302653 / 3**0.5, rel=1e-6)
     assert tables.sweep_summary(runs({})).empty
 
@@ -67,6 +70,8 @@ def test_comparison_is_paired_and_judged_by_the_paper():
     assert row["difference_sd"] == pytest.approx(np.std([0.3, 0.35, 0.25, 0.3], ddof=1))
     assert row["conv"] == pytest.approx(11.5)
     assert row["outcome"] == "reproduced"
+    best = tables.comparison(frame.assign(best_error=frame["error"] - 0.5)).iloc[0]
+    assert best["best, selected on test"] == "11.00 / 10.70"
     opposite = runs({0.0: [9.7, 11.65, 10.75, 12.7], 0.06: [10.0, 12.0, 11.0, 13.0]})
     assert tables.comparison(opposite).iloc[0]["outcome"] == "not reproduced"
     noisy = runs({0.0: [10.0, 12.0], 0.06: [9.0, 12.5]})
@@ -153,7 +158,7 @@ def test_readable_puts_spread_and_interval_together():
     table = pd.DataFrame(
         {"alpha": [0.125], "conv": [10.0], "conv_sd": [0.5], "low": [-1.0], "high": [1.0], "p": [0.0001], "x": [None]}
     )
-    row = tables.readable(table).iloc[0].to_dict()
+    row = readable.readable(table).iloc[0].to_dict()
     assert row == {"alpha": "1/8", "conv": "10.00 ± 0.50", "95 % interval": "−1.00 to 1.00", "p": "< 0.001", "x": ""}
 
 
@@ -162,7 +167,7 @@ def test_readable_puts_spread_and_interval_together():
     [(0, "0"), (1, "1"), (1 / 32, "1/32"), (0.5, "1/2"), (0.06, "0.06"), (0.04, "0.04"), (0.1, "0.1"), (0.2, "0.2")],
 )
 def test_alpha_as_readers_write_it(alpha, text):
-    assert tables.alpha_text(alpha) == text
+    assert readable.alpha_text(alpha) == text
 
 
 def test_verdicts_of_table_1_need_real_images_and_both_arms():

@@ -1,0 +1,62 @@
+"""Numbers and names as readers know them: WRN-10-2, α = 1/32, mean ± sd, an interval in one column."""
+
+import pandas as pd
+
+NAMES = {
+    "wrn16_4": "WRN-16-4",
+    "wrn10_2": "WRN-10-2",
+    "densenet_bc_100_12": "DenseNet-BC-100-12",
+    "densenet_bc_40_12": "DenseNet-BC-40-12",
+    "resnext29_2x64d": "ResNeXt-29 (2x64d)",
+    "resnext29_2x16d": "ResNeXt-29 (2x16d)",
+    "long_range_cnn": "small CNN, generated task",
+    "long_range_resnext": "small grouped CNN, generated task",
+}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers: mean ± sd in one column, the interval in one, numbers to two decimals."""
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if f"{name}_sd" in table:
+            shown[name] = [_plus_minus(m, sd) for m, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
+        elif name == "low" and "high" in table:
+            shown["95 % interval"] = [_interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
+        elif not name.endswith("_sd") and name not in ("high", "sentence", "unmatched"):
+            shown[name] = [_FORMATS.get(name, _number)(value) for value in table[name]]
+    return shown
+
+
+def _number(value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}".replace("-", "−")
+    return str(value)
+
+
+def _p_value(p: float) -> str:
+    return "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def alpha_text(alpha: float) -> str:
+    """α as readers write it: 1/32 for a power of two, else .06 as 0.06."""
+    inverse = 1 / alpha if alpha else 0
+    power_of_two = inverse == int(inverse) and int(inverse) & (int(inverse) - 1) == 0
+    return f"1/{inverse:.0f}" if power_of_two and 0 < alpha < 1 else f"{alpha:g}"
+
+
+def model_text(name: str) -> str:
+    """A network's name as readers know it."""
+    return NAMES.get(name, name)
+
+
+_FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
+
+
+def _plus_minus(mean: float, sd: float) -> str:
+    return f"{_number(mean)} ± {_number(sd)}" if sd == sd else _number(mean)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{_number(low)} to {_number(high)}" if low == low else ""
