@@ -113,10 +113,13 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
     rows = []
     for model, group in frame.groupby("model", sort=False):
         conv, ss = by_seed(group[group["alpha"] == 0]), by_seed(group[group["alpha"] > 0])
-        if conv.index.intersection(ss.index).empty:
+        shared = conv.index.intersection(ss.index)
+        if shared.empty:
             continue
+        conv, ss = conv[shared], ss[shared]  # a seed without its partner would shift one mean and not the other
         measured = stats.paired_difference(conv, ss)
         row = {"model": model, "n": measured.n, **_mean_sd("conv", conv), **_mean_sd("ss", ss), **_numbers(measured)}
+        group = group[group["seed"].isin(shared)]
         if "best_error" in group:
             best = [group.loc[chosen, "best_error"].mean() for chosen in (group["alpha"] == 0, group["alpha"] > 0)]
             row["best, selected on test"] = " / ".join(f"{error:.2f}" for error in best)

@@ -80,7 +80,9 @@ def test_comparison_is_paired_and_judged_by_the_paper():
 
 def test_comparison_drops_seeds_without_a_partner():
     frame = runs({0.0: [10.0, 12.0, 11.0], 0.06: [9.7, 11.6]})
-    assert tables.comparison(frame).iloc[0]["n"] == 2
+    row = tables.comparison(frame).iloc[0]
+    assert row["n"] == 2
+    assert row["conv"] - row["ss"] == pytest.approx(row["difference"]), "all three over the same seeds"
     assert tables.comparison(runs({0.0: [10.0]})).empty
 
 
