@@ -45,8 +45,8 @@ print("So we expect:", claim["predicts"])
 
 # %% [markdown]
 # `quick` asks a sharper question. Each of its images is noise with two coloured patches far apart; the class says
-# whether their colours are the same, so one patch alone says nothing. (Size, contrast, initialisation, schedule were chosen
-# so that shuffling networks can find the solution; α = 0 gets the same.)
+# whether their colours are the same, so one patch alone says nothing. (Size, contrast, initialisation and
+# schedule were chosen so that shuffling networks can find the solution; α = 0 gets the same.)
 #
 # First with the patches so far apart that no unit of the plain network reaches both. Global average pooling only adds
 # up what each unit saw by itself, so without shuffling the task can't be solved.
