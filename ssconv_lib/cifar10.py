@@ -7,10 +7,9 @@ The fingerprint guards the cache as well: what does not have it is never used.
 
 import functools
 import hashlib
-import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from .fields import check_types
 from .files import write_whole
+from .progress import bar
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32
@@ -144,14 +144,14 @@ def _write_cache(root: Path, which: str, arrays: Arrays) -> None:
 def _read_folder(folder: Path) -> dict[str, Arrays]:
     """Decodes `folder/{train,test}/<class>/*.png`; the sorted class names give the labels, as in ImageFolder."""
     files = {which: _list_split(folder / which, count) for which, count in FACTS.per_class.items()}
-    bar = _progress(sum(map(len, files.values())))
+    progress = bar(total=sum(map(len, files.values())), desc="CIFAR-10", unit=" images")
     splits = {}
     for which, names in files.items():
         images = np.empty((len(names), SIZE, SIZE, 3), dtype=np.uint8)
         labels = np.empty(len(names), dtype=np.uint8)
         for k, (label, file) in enumerate(names):
             images[k], labels[k] = _decode(file), label
-            bar()
+            progress.update()
         splits[which] = images, labels
     return splits
 
@@ -185,12 +185,6 @@ def _decode(file: Path) -> np.ndarray:
             "replace it, or unpack the data set again"
         )
     return pixels
-
-
-def _progress(total: int) -> Callable[[], object]:
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc="CIFAR-10", unit=" images", disable=not sys.stderr.isatty(), leave=False).update
 
 
 def _read_archive(root: Path) -> dict[str, Arrays]:

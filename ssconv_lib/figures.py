@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -61,8 +60,3 @@ def save(figure: Figure, data: pd.DataFrame, path: Path) -> None:
             figure.savefig(content, format=suffix, metadata=metadata)
         write_whole(path.with_suffix(f".{suffix}"), content.getvalue())
     write_whole(path.with_suffix(".csv"), data.to_csv(index=False, float_format="%.6g").encode())
-
-
-def close_all() -> None:
-    """Free what is drawn; for tests."""
-    plt.close("all")

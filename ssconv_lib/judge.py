@@ -16,9 +16,9 @@ def _row(claim: str, where: str, evidence: str, outcome: str) -> dict[str, str]:
     return dict(zip(COLUMNS, (claim, where, evidence, outcome.lower()), strict=True))
 
 
-def _of_difference(claim: str, where: str, judged: stats.Verdict) -> dict[str, str]:
+def _of_difference(claim: str, where: str, sentence: str) -> dict[str, str]:
     """Split a verdict's sentence, "Outcome: evidence.", into two cells."""
-    outcome, _, evidence = judged.sentence.partition(": ")
+    outcome, _, evidence = sentence.partition(": ")
     return _row(claim, where, evidence[0].upper() + evidence[1:], outcome)
 
 
@@ -26,14 +26,11 @@ def table2_claims(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     """Shuffling lowers the error: a row for each profile and network with pairs of runs."""
     rows = []
     for frame in frames:
-        for model, runs in frame.groupby("model", sort=False):
-            pairs = tables.pairs([runs])["difference"]
-            if model in tables.STANDS_FOR and len(pairs):
-                network = tables.STANDS_FOR[model]
-                printed = paper.difference(2, network)
-                judged = stats.verdict(stats.paired_difference(pairs, 0 * pairs), printed, name="conv minus ss")
+        for row in tables.comparison(frame).to_dict("records"):
+            if network := tables.STANDS_FOR.get(row["model"]):
                 claim = f"Shuffling lowers the error of {readable.model_text(network)}"
-                rows.append(_of_difference(claim, _where("Table 2", model, network, runs), judged))
+                runs = frame[frame["model"] == row["model"]]
+                rows.append(_of_difference(claim, _where("Table 2", row["model"], network, runs), row["sentence"]))
     return rows
 
 
@@ -49,7 +46,9 @@ def table1_claims(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
         if model in tables.STANDS_FOR and {"leading", "auto"} <= of.keys():
             measured = stats.paired_difference(of["leading"], of["auto"])
             judged = stats.verdict(measured, printed, name="Eq. 2 minus Eq. 3")
-            rows.append(_of_difference("Eq. 3 is better than Eq. 2", _where("Table 1", model, network, frame), judged))
+            rows.append(
+                _of_difference("Eq. 3 is better than Eq. 2", _where("Table 1", model, network, frame), judged.sentence)
+            )
     return rows
 
 

@@ -212,8 +212,7 @@ def contrasts(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     for frame in frames:
         of = {arm: by_seed(group) for arm, group in arms(frame).groupby("arm")}
         for first, second, question in CONTRASTS.values():
-            if first in of and second in of and not of[first].index.intersection(of[second].index).empty:
-                measured = stats.paired_difference(of[first], of[second])
+            if first in of and second in of and (measured := _paired(of[first], of[second])):
                 row = {"source": source(frame), "contrast": f"{ARMS[first]} − {ARMS[second]}", "question": question}
                 rows.append(row | {"n": measured.n, **_numbers(measured)})
     return pd.DataFrame(rows)

@@ -1,5 +1,6 @@
 """The method's pictures draw what the layer does; the exact reach, Listing 1 and the counts behind them."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from ssconv_lib.shuffle import listing_order
 @pytest.fixture(autouse=True)
 def closed_figures():
     yield
-    figures.close_all()
+    plt.close("all")
 
 
 def layer(**options):

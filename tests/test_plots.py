@@ -19,7 +19,7 @@ SWEEP = runs({0.0: [50, 49, 51], 0.125: [0, 0.2, 30], 1.0: [50, 50, 49]}, data="
 def style():
     figures.use_style()
     yield
-    figures.close_all()
+    plt.close("all")
 
 
 def points(axes):
