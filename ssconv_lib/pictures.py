@@ -81,7 +81,10 @@ def receptive_field(
     ax.set_ylabel("pixels seen (%)", fontsize=9.5)
     ax.tick_params(axis="y", labelsize=8.5)
     ax.set_xticks(range(len(plain)), list(plain), fontsize=7.5, rotation=30, ha="right", rotation_mode="anchor")
+    ax.set_xlabel("layer", fontsize=9.5)
     ax.legend(loc="center left", bbox_to_anchor=(0.62, 0.35), fontsize=9)
+    title = "In full colour: what the middle of a layer's output can see. Box: the classical receptive field"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     return figure
 
 
@@ -110,6 +113,8 @@ def mosaic(before: Tensor, after: Tensor, shuffled: Sequence[int], columns: int,
             height, width = x.shape[1] + GAP, columns * (x.shape[2] + GAP) - GAP + 4
             _frame(ax, row - GAP + 1.5, column - 2, height, width, colour=ORANGE, width=1.3)
         ax.set_title(title, pad=18)
+    key = "Blue frames: shuffled channels" + (". Orange boxes: groups" if groups > 1 else "")
+    figure.suptitle(f"{key}. White: 0; black: large", x=0.02, ha="left", fontsize=9)
     return figure
 
 
