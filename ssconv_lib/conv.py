@@ -2,13 +2,15 @@
 
 import copy
 import itertools
-import weakref
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from .compiled import compiled_conv
+from .inplace import Geometry, Moves, ShuffledConv, as_autocast, can_write, while_shuffled
 from .seeds import mixed_seed
 from .shuffle import (
     channel_slice,
@@ -32,6 +34,12 @@ class SSConv2d(nn.Conv2d):
     out[k] = in[permutation[k]] over the shuffled channels flattened in (c, h, w) order. Listing 1's state dict
     loads too (of a grouped layer only with layout="listing", since its other channels are in another order).
 
+    Where nobody can see it, P(x) is made by writing the values that move into the input itself, which is as it was,
+    values and version, when the call ends or raises; see `inplace.can_write`. Two things can't be known, and need
+    `fast=False`: that another thread, process or CUDA stream reads or writes the memory of the same input at the same
+    time (threads with inputs of their own don't disturb each other), and that this memory is mapped read-only, as by
+    `np.memmap(mode="r")`, where the write ends the process.
+
     Args:
         in_channels: C.
         out_channels: As all up to `padding_mode` as in `nn.Conv2d`.
@@ -50,6 +58,8 @@ class SSConv2d(nn.Conv2d):
             groups > 1, else Eq. 2) or "matched" (a control: Eq. 2's places, Eq. 3's count).
         seed: Determines π. None takes the next of a counter, mixed with `torch.initial_seed()`. Either way the
             global generators are left as `nn.Conv2d` leaves them.
+        fast: Shuffle inside the input where that is safe; False always copies it. The results are the same. The
+            attribute of this name can be set at any time.
         device: As in `nn.Conv2d`; π is drawn on the CPU and then sent there.
         dtype: As in `nn.Conv2d`.
 
@@ -65,6 +75,7 @@ class SSConv2d(nn.Conv2d):
             NumPy or torch.distributed. A compiled or exported graph does not look.
     """
 
+    _is_ours = True  # the shuffle and the convolution are this class's
     name = ""  # the qualified name in the model, for messages; set by convert_to_ssconv
 
     def __init__(
@@ -83,6 +94,7 @@ class SSConv2d(nn.Conv2d):
         spatial_size: int | tuple[int, int] | None = None,
         layout: str = "auto",
         seed: int | None = None,
+        fast: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -102,7 +114,7 @@ class SSConv2d(nn.Conv2d):
             device=device,
             dtype=dtype,
         )
-        self._set_shuffle(alpha, size, layout, seed)
+        self._set_shuffle(alpha, size, layout, seed, fast)
 
     @classmethod
     def from_conv(
@@ -113,6 +125,7 @@ class SSConv2d(nn.Conv2d):
         spatial_size: int | tuple[int, int] | None = None,
         layout: str = "auto",
         seed: int | None = None,
+        fast: bool = True,
         name: str = "",
     ) -> "SSConv2d":
         """Return the ss convolution that shares a plain one's parameters (the same objects), hooks and flags."""
@@ -122,11 +135,14 @@ class SSConv2d(nn.Conv2d):
         state = conv.__getstate__()  # without what torch.compile left on it
         layer.__dict__.update({key: copy.copy(v) if isinstance(v, dict | set) else v for key, v in state.items()})
         layer.name = name
-        layer._set_shuffle(alpha, _pair(spatial_size), layout, seed)
+        layer._set_shuffle(alpha, _pair(spatial_size), layout, seed, fast)
         return layer
 
-    def _set_shuffle(self, alpha: float, size: tuple[int, int] | None, layout: str, seed: int | None) -> None:
+    def _set_shuffle(
+        self, alpha: float, size: tuple[int, int] | None, layout: str, seed: int | None, fast: bool
+    ) -> None:
         self.alpha = alpha
+        self.fast = fast
         self.layout = resolve_layout(layout, self.groups)
         self.shuffled = channel_slice(self.in_channels, alpha, self.layout)
         self.num_shuffled = len(range(self.in_channels)[self.shuffled])
@@ -143,55 +159,121 @@ class SSConv2d(nn.Conv2d):
         m = self.num_shuffled * size[0] * size[1] if self.num_shuffled else 0
         self.register_buffer("permutation", draw_permutation(m, int(seed)).to(self.weight.device))
         self._checked = None
+        rest = (self.in_channels - self.num_shuffled) % max(self.num_shuffled, 1)
+        reorders = self.layout == "listing" and rest != 0
+        self._has_fast_path = self._is_ours and self.num_shuffled > 0 and not reorders
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Note whether a subclass has another shuffle or convolution, which the fast path would pass by."""
+        super().__init_subclass__(**options)
+        cls._is_ours = all(getattr(cls, name) is getattr(SSConv2d, name) for name in ("shuffle", "_conv_forward"))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Shuffle, then convolve (Eq. 1)."""
+        """Shuffle, then convolve (Eq. 1), by the fastest way that is safe for this input."""
+        if self.fast and self._has_fast_path:
+            output = self._compiled(input) if torch.compiler.is_compiling() else self._in_place(input)
+            if output is not None:
+                return output
         return self._conv_forward(self.shuffle(input), self.weight, self.bias)
+
+    def _in_place(self, input: Tensor) -> Tensor | None:
+        """Shuffle inside the input, convolve, restore; None where that could be seen, or the input is wrong."""
+        weight, bias = self.weight, self.bias
+        if not can_write(input, weight):
+            return None
+        moves = self._check_permutation()
+        found = moves and moves.find(input)
+        if found is None:
+            return None
+        if not torch.is_grad_enabled() or not (input.requires_grad or _requires_grad(weight, bias)):
+            return while_shuffled(*found, lambda: self._conv_forward(input, weight, bias))
+        geometry = self._geometry()
+        if geometry is None:
+            return None
+        x, weight, bias = as_autocast(input, weight, bias)
+        found = found if x is input else moves.find(x)
+        return found and ShuffledConv.apply(x, weight, bias, moves, found, geometry)
+
+    def _compiled(self, input: Tensor) -> Tensor | None:
+        """The same for torch.compile, as one operator that it keeps whole; None in an export."""
+        geometry = self._geometry()
+        if geometry is None or torch.compiler.is_exporting():
+            return None
+        self._check_input(input)
+        tensors = as_autocast(input, self.weight, self.bias)
+        return compiled_conv(*tensors, self.permutation, self.shuffled, geometry)
+
+    def _geometry(self) -> Geometry | None:
+        """Stride, padding, dilation and groups in numbers; None where `nn.Conv2d` pads in a step of its own."""
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            return None
+        if isinstance(padding, str):
+            total = [
+                d * (k - 1) if padding == "same" else 0 for d, k in zip(self.dilation, self.kernel_size, strict=True)
+            ]
+            if any(n % 2 for n in total):
+                return None
+            padding = tuple(n // 2 for n in total)
+        return self.stride, padding, self.dilation, self.groups
 
     def train(self, mode: bool = True) -> "SSConv2d":
         """Switch between training and evaluation, and look at π again at the next forward."""
         self._checked = None
         return super().train(mode)
 
+    def _apply(self, *arguments: Any, **options: Any) -> "SSConv2d":
+        """Move or cast, and let go of what was derived from the π that is left behind."""
+        self._checked = None
+        return super()._apply(*arguments, **options)
+
     def shuffle(self, input: Tensor) -> Tensor:
-        """Return P(input) of Eq. 2, Eq. 3 or Listing 1: Tensor[..., C, H, W] like the input.
+        """Return P(input) of Eq. 2, Eq. 3 or Listing 1: a new Tensor[..., C, H, W] like the input.
 
         Raises:
             ValueError: the number of channels or the size is not what the layer was made for.
         """
+        self._check_input(input)
+        if not self.num_shuffled:
+            return input
+        self._check_permutation()
+        shuffled = spatial_shuffle(input, self.permutation, self.shuffled)
+        return listing_order(shuffled, self.num_shuffled) if self.layout == "listing" else shuffled
+
+    def _check_input(self, input: Tensor) -> None:
         if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
             raise ValueError(
                 f"{self._label()}: input of shape {tuple(input.shape)}; expected (N, C, H, W) or (C, H, W) with"
                 f" C = {self.in_channels} channels"
             )
-        if not self.num_shuffled:
-            return input
-        if tuple(input.shape[-2:]) != self.spatial_size:
+        if self.num_shuffled and tuple(input.shape[-2:]) != self.spatial_size:
             raise ValueError(
                 f"{self._label()}: input of size {tuple(input.shape[-2:])}, but its permutation was drawn for"
                 f" {self.spatial_size}; resize the input, or build the layer (convert the model) for that size"
             )
-        self._check_permutation()
-        shuffled = spatial_shuffle(input, self.permutation, self.shuffled)
-        return listing_order(shuffled, self.num_shuffled) if self.layout == "listing" else shuffled
 
     def _label(self) -> str:
         return f"SSConv2d {self.name!r}" if self.name else f"SSConv2d({self.extra_repr()})"
 
-    def _check_permutation(self) -> None:
-        """Refuse a π that something wrote to and that is none any more; costs two comparisons if nothing did.
+    def _check_permutation(self) -> Moves | None:
+        """Return π, looked at; refuse one that something wrote to and that is none any more; None if nobody can look.
 
-        What writes in place raises the buffer's version, what replaces it makes it another object. Tensors made in
-        inference mode have no version, so they are always looked at; in a traced graph nobody can look.
+        It costs two comparisons if nothing was written. What writes in place raises the buffer's version, what
+        replaces it makes it another object. Tensors made in inference mode have no version, so they are always looked
+        at; in a traced graph nobody can look.
         """
-        index = self.permutation
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or _is_symbolic(index):
-            return
-        version = None if index.is_inference() else index._version
-        if self._checked and self._checked[0]() is index and self._checked[1] == version is not None:
-            return
+        if torch.compiler.is_compiling():
+            return None
+        index, checked = self.permutation, self._checked  # one read: another thread may set it
+        if checked and checked.permutation is index and checked.version == index._version:
+            return checked
+        if torch.jit.is_tracing() or _is_symbolic(index):
+            return None
         self._refuse_unless_permutation(index, self._label())
-        self._checked = (weakref.ref(index), version)
+        moves = Moves(index, self.shuffled, self.in_channels, self.spatial_size)
+        if moves.version is not None:
+            self._checked = moves
+        return moves
 
     def _refuse_unless_permutation(self, index: Tensor, label: str) -> None:
         m = self.num_shuffled * self.spatial_size[0] * self.spatial_size[1] if self.num_shuffled else 0
@@ -233,7 +315,7 @@ class SSConv2d(nn.Conv2d):
             missing.remove(ours)
 
     def __getstate__(self) -> dict:
-        """Leave out which buffer was checked: a copy has another."""
+        """Leave out which buffer was checked, and what was derived from it: a copy has another."""
         return {**super().__getstate__(), "_checked": None}
 
     def extra_repr(self) -> str:
@@ -255,6 +337,10 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in pair):
         raise ValueError(f"spatial_size={size!r}: expected positive integers for height and width")
     return int(pair[0]), int(pair[1])
+
+
+def _requires_grad(weight: Tensor, bias: Tensor | None) -> bool:
+    return weight.requires_grad or (bias is not None and bias.requires_grad)
 
 
 def _is_symbolic(tensor: Tensor) -> bool:
