@@ -69,7 +69,7 @@ def _conv2d_backward(
         dx, *found = _find(dx, weight, *shuffle)
         unshuffle_(*found)
         dx = dx if dx is like else torch.empty_like(like).copy_(dx)
-    return _filled(grad, (dx, *rest))
+    return _filled(grad, (dx, *rest), needed)
 
 
 def _find(
@@ -84,9 +84,9 @@ def _find(
     return x, data.as_strided(size, stride, x.storage_offset() + offset), order.expand(len(x), -1)
 
 
-def _filled(grad: Tensor, grads: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+def _filled(grad: Tensor, grads: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor, ...]:
     """Put an empty tensor where a gradient isn't needed, since an operator returns tensors."""
-    return tuple(grad.new_empty(0) if one is None else one for one in grads)
+    return tuple(one if need else grad.new_empty(0) for one, need in zip(grads, needed, strict=True))
 
 
 @torch.library.register_fake("ssconv::conv2d")
@@ -99,7 +99,7 @@ def _fake_conv2d_backward(
     grad: Tensor, x: Tensor, weight: Tensor, has_bias: bool, *shuffle_and_geometry: Any
 ) -> tuple[Tensor, ...]:
     *geometry, needed = shuffle_and_geometry[4:]
-    return _filled(grad, convolution_backward(grad, x, weight, has_bias, tuple(geometry), needed))
+    return _filled(grad, convolution_backward(grad, x, weight, has_bias, tuple(geometry), needed), needed)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

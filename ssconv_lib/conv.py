@@ -324,6 +324,7 @@ class SSConv2d(nn.Conv2d):
         return (
             f"{super().extra_repr()}, alpha={self.alpha}, layout={self.layout},"
             f" shuffled={self.num_shuffled}/{self.in_channels}, spatial_size={size}"
+            + ("" if self.fast else ", fast=False")
         )
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ def convert_to_ssconv(
     layout: str = "auto",
     seed: int = 0,
     replace: str | Chooser = "paper",
+    fast: bool = True,
 ) -> nn.Module:
     """Replace a model's convolutions by ss convolutions, in place, and return the model.
 
@@ -66,6 +68,7 @@ def convert_to_ssconv(
             component that begins with downsample, shortcut or transition, and squeeze-and-excitation gates (a
             component `se`); "stride" leaves plain those with stride > 1 and gates; "all" just gates. Or a function
             of (qualified name, convolution) that says whether to replace.
+        fast: Of the layers, see `SSConv2d`.
 
     Raises:
         ValueError: the model holds ss convolutions already; a convolution that would shuffle is used at two sizes
@@ -84,8 +87,9 @@ def convert_to_ssconv(
     if unreached := [own[0] for conv, own in names.items() if type(conv) is nn.Conv2d and conv not in sizes]:
         warnings.warn(f"not reached by a forward, so left plain: {', '.join(unreached)}", stacklevel=2)
     first = next(iter(sizes), None)  # of any kind: a stem of a subclass is the stem all the same
+    options = {"alpha": alpha, "layout": layout, "fast": fast}
     layers = {
-        conv: _replacement(conv, names[conv], sizes[conv], alpha, layout, seed)
+        conv: _replacement(conv, names[conv], sizes[conv], seed, options)
         for conv in sizes
         if type(conv) is nn.Conv2d and all(wanted(name, conv, conv is first) for name in names[conv])
     }
@@ -178,19 +182,13 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def _replacement(
-    conv: nn.Conv2d, names: list[str], sizes: list[tuple[int, int]], alpha: float, layout: str, seed: int
+    conv: nn.Conv2d, names: list[str], sizes: list[tuple[int, int]], seed: int, options: dict[str, Any]
 ) -> SSConv2d:
-    chosen = channel_slice(conv.in_channels, alpha, resolve_layout(layout, conv.groups))
+    chosen = channel_slice(conv.in_channels, options["alpha"], resolve_layout(options["layout"], conv.groups))
     if len(sizes) > 1 and range(conv.in_channels)[chosen]:
         raise ValueError(
             f"the convolution {names[0]!r} is used at two sizes, {sizes[0]} and {sizes[1]}, but a permutation is for"
             " one; exclude it by replace=, or give the model a convolution for each"
         )
-    return SSConv2d.from_conv(
-        conv,
-        alpha=alpha,
-        spatial_size=sizes[0],
-        layout=layout,
-        seed=mixed_seed(seed, names[0]),
-        name=names[0],
-    )
+    own_seed = mixed_seed(seed, names[0])
+    return SSConv2d.from_conv(conv, spatial_size=sizes[0], seed=own_seed, name=names[0], **options)
