@@ -45,8 +45,8 @@ picture: reproduce ## make the README's picture anew, from quick's sweep
 	@mkdir -p book/images
 	@cp results/quick/figures/02_fig2.png book/images/alpha_sweep.png
 
-bench: $(ready) ## measure what the training loop costs around the bare step
-	@$(py) -m ssconv_lib bench
+bench: $(ready) ## measure speed and memory beside plain convolution: laptop's plan, 15 minutes
+	@$(py) -m ssconv_lib bench --profile laptop
 
 constraints: $(ready) ## pin what .venv holds in constraints.txt
 	@{ echo "# What .venv held when the tests last passed: written by make constraints. torch, torchvision and what"; \

@@ -10,15 +10,11 @@ import sys
 import warnings
 from pathlib import Path
 
-import torch
-
-from . import reproduce, study
+from . import bench, reproduce, study
 from .data import Cifar10, load
 from .paths import data_dir, results_dir
-from .records import RecordStore, read_record
-from .run import Run
-from .speed import loop_cost
-from .workers import check_device, log_unless_terminal, train_missing
+from .records import RecordStore, read_record, run_of
+from .workers import log_unless_terminal, train_missing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there")
     data.set_defaults(command=_data)
 
-    bench = commands.add_parser("bench", help="measure what the training loop costs around the bare step")
-    bench.set_defaults(command=_bench)
-    bench.add_argument("--rounds", type=_positive(int), default=9, help="(default: %(default)s)")
-    bench.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    speed = commands.add_parser("bench", help="measure speed and memory: plain convolution, Listing 1, SSConv2d")
+    bench.add_arguments(speed, _positive)
+    _add_records(speed)
+    speed.set_defaults(command=bench.main)
 
     chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
     reproduce.add_arguments(chapters)
@@ -125,8 +121,11 @@ def _status(args: argparse.Namespace) -> int:
     store = RecordStore(profile.name, args.records)
     table = study.status(profile, store)
     print(f"{profile.name}: {profile.title}\n{table.to_string(index=False, na_rep='-')}")
-    if table["missing"].any():
+    lacking = table[table["missing"] > 0]["made by"].unique()
+    if "train" in lacking:
         print(f"\nto train what is missing: {profile.train_command()}")
+    if "bench" in lacking:
+        print(f"\nto measure speed on this machine: {profile.bench_command()}")
     return 0
 
 
@@ -143,7 +142,7 @@ def _merge(args: argparse.Namespace) -> int:
             counts["damaged"] += 1
             continue
         store = RecordStore(path.parent.name, args.records)
-        there = store.get(Run.from_dict(record["run"])) is not None
+        there = store.get(run_of(record)) is not None
         for part in store.add(record):
             print(f"{path.name}: {part} differs from the record that is there, which stays", file=sys.stderr)
         counts["there already" if there else "taken in"] += 1
@@ -154,24 +153,6 @@ def _merge(args: argparse.Namespace) -> int:
 def _data(args: argparse.Namespace) -> int:
     data = load(Cifar10())
     print(f"CIFAR-10: {len(data.train.labels)} training and {len(data.test.labels)} test images at {data_dir()}")
-    return 0
-
-
-def _bench(args: argparse.Namespace) -> int:
-    """One run of each kind of data, on one thread as in training."""
-    torch.set_num_threads(1)
-    check_device(args.device)
-    for name in ("quick", "laptop"):
-        run = study.load_profile(name).runs()[1]
-        if name == "laptop" and not (data_dir() / "cache").exists() and not (data_dir() / "cifar10").exists():
-            print(f"{name}: skipped, since CIFAR-10 is not there; make data fetches it")
-            continue
-        cost = loop_cost(run, rounds=args.rounds, device=args.device)
-        print(
-            f"{name}: {run.model}, batch {run.batch_size}, {run.precision}: {cost.loop:.0f} images/s,"
-            f" {100 * cost.ratio:.1f} % (rounds: {100 * cost.low:.1f} to {100 * cost.high:.1f} %)"
-            f" of the {cost.step:.0f} on one ready-made batch; n = {args.rounds}"
-        )
     return 0
 
 

@@ -1,5 +1,7 @@
 """Descriptions that check themselves: the fields of a frozen dataclass, held to their annotations."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -60,6 +62,29 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     if lacking := [name for name in needed if name not in values]:
         raise ValueError(f"{kind.__name__} needs the field {lacking[0]!r}: it has {', '.join(values) or 'none'}")
     return kind(**values)
+
+
+def expect(spec: Any, name: str, holds: bool, expectation: str) -> None:
+    """Holds a field to what types and bounds can't say.
+
+    Raises:
+        ValueError: it does not hold; naming the field, its value and the expectation.
+    """
+    if not holds:
+        kind = type(spec).__name__
+        raise ValueError(f"{name} = {getattr(spec, name)!r} of a {kind}: expected {expectation}")
+
+
+def without_defaults(spec: Any, keep: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns the fields that differ from their defaults, and those to keep in any case."""
+    values = {field.name: (getattr(spec, field.name), field.default) for field in fields(spec)}
+    return {name: value for name, (value, default) in values.items() if name in keep or value != default}
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """Returns twelve hexadecimal digits of the SHA-256 of the canonical JSON: the hash that names a record."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def _classes(expected: Any) -> tuple[type, ...]:

@@ -1,7 +1,7 @@
 """The paper's own code of the layer (Listing 1, Appendix A.2), written shorter, as the thing to compare with.
 
 It computes what the paper's code computes and has its keys (`conv.weight`, `random_indices`). Three things make it
-a poor layer to use; `SSConv2d` does the first and the last otherwise, and the copy, for now, as well:
+a poor layer to use; `SSConv2d` does them otherwise:
 
 - π is drawn in the first forward, from the global generator. Before that the buffer isn't there, so a trained
   state dict doesn't load, and the draw shifts every random number after it.
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from .conv import SSConv2d
-from .shuffle import shuffled_channels
+from .seeds import mixed_seed
+from .shuffle import draw_permutation, shuffled_channels
 
 
 class ListingConv2d(nn.Module):
@@ -31,18 +32,46 @@ class ListingConv2d(nn.Module):
         self,
         in_planes: int,
         out_planes: int,
-        kernel_size: int = 3,
-        stride: int = 1,
-        padding: int = 1,
+        kernel_size: int | tuple[int, int] = 3,
+        stride: int | tuple[int, int] = 1,
+        padding: int | str | tuple[int, int] = 1,
         bias: bool | None = None,
         groups: int = 1,
-        dilation: int = 1,
+        dilation: int | tuple[int, int] = 1,
         alpha: float = 0.04,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_planes, out_planes, kernel_size, stride, padding, dilation, groups, bool(bias))
         self.alpha, self.groups = alpha, groups
         self.shuffle_until_here = int(in_planes * alpha)
+
+    @classmethod
+    def from_ssconv(cls, layer: SSConv2d) -> "ListingConv2d":
+        """Return Listing 1 with an ss convolution's parameters (the same objects) and flags, as the thing to time.
+
+        Where it shuffles as many channels it shares π too, and without groups it then computes what the layer does.
+        Else π is drawn here, not in the first forward, and the global generator stays where it is.
+        """
+        with torch.device("meta"):  # parameters that are dropped at once
+            listing = cls(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,
+                layer.stride,
+                layer.padding,
+                layer.bias is not None,
+                layer.groups,
+                layer.dilation,
+                layer.alpha,
+            )
+        listing.conv.weight, listing.conv.bias = layer.weight, layer.bias
+        listing.conv.padding_mode = layer.padding_mode
+        if (s := listing.shuffle_until_here) and layer.spatial_size is not None:
+            m = s * layer.spatial_size[0] * layer.spatial_size[1]
+            same = m == layer.permutation.numel()
+            pi = layer.permutation if same else draw_permutation(m, mixed_seed("listing", layer.name))
+            listing.register_buffer("random_indices", pi.to(layer.weight.device))
+        return listing.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shuffle, then convolve (Eq. 1)."""

@@ -24,10 +24,15 @@ def origin(device: str, compile: str | None = None) -> dict[str, str | int]:
         "commit": commit(),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     } | ({"compile": compile} if compile else {})
+
+
+def device_name(device: str) -> str:
+    """The model of the GPU or the processor behind "cuda" or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name()
 
 
 @functools.cache

@@ -1,4 +1,7 @@
-"""The store of records: one JSON file a run, whole or absent, named by what determines the run."""
+"""The store of records: one JSON file a run, whole or absent, named by what determines the run.
+
+There are two kinds: training runs, and measurements of speed, whose records say `"kind": "speed"`.
+"""
 
 import json
 import warnings
@@ -9,9 +12,13 @@ from typing import Any
 from .files import sweep, write_whole
 from .paths import results_dir
 from .run import Run
+from .speedrun import PREFIX, SpeedRun
+from .timing import summary
 
 SCHEMA = 1
-MEASURED = ("history", "final")  # what "the same record" means; seconds, memory and origin may differ
+AnyRun = Run | SpeedRun
+# what "the same record" means, by kind; seconds, memory and origin may differ, and a speed is never the same twice
+MEASURED = {"training": ("history", "final"), "speed": ()}
 
 
 class RecordStore:
@@ -24,31 +31,38 @@ class RecordStore:
     def __init__(self, profile: str, root: Path | None = None) -> None:
         self.folder = (root or results_dir() / "records") / profile
 
-    def path(self, run: Run) -> Path:
+    def path(self, run: AnyRun) -> Path:
         """Where the record of a run is, or will be."""
         return self.folder / f"{run.label}.json"
 
-    def get(self, run: Run) -> dict[str, Any] | None:
+    def get(self, run: AnyRun) -> dict[str, Any] | None:
         """Return a run's record; None if there is none. A damaged one is reported by name and counts as missing."""
         path = self.path(run)
         return self._read(path) if path.exists() else None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """All readable records, by file name."""
-        for path in sorted(self.folder.glob("[!.]*.json")):
-            if record := self._read(path):
-                yield record
+        yield from self._matching("[!.]*.json")
 
-    def add(self, record: dict[str, Any]) -> list[str]:
-        """Store a record; if its run is there already, keep the first and return which metrics differ."""
-        run = Run.from_dict(record["run"])
+    def speeds(self) -> Iterator[dict[str, Any]]:
+        """All readable records of speed, by file name."""
+        yield from self._matching(f"{PREFIX}*.json")
+
+    def add(self, record: dict[str, Any], *, replace: bool = False) -> list[str]:
+        """Store a record; if its run is there already, keep the first and return which metrics differ.
+
+        Args:
+            record: As `make_record` or `speed.measure` returns it.
+            replace: Take it in place of the one that is there, which nobody then compares.
+        """
+        run = run_of(record)
         path = self.path(run)
         exists = path.exists()
-        if there := self.get(run):
-            return [part for part in MEASURED if there[part] != record[part]]
+        if not replace and (there := self.get(run)):
+            return [part for part in MEASURED[_kind(record)] if there[part] != record[part]]
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         try:
-            write_whole(path, text.encode(), replace=exists)  # what was there is damaged
+            write_whole(path, text.encode(), replace=exists or replace)  # what was there is damaged, or to be replaced
         except FileExistsError:  # another writer was faster by a moment
             return self.add(record)
         return []
@@ -56,6 +70,11 @@ class RecordStore:
     def tidy(self) -> None:
         """Remove temporary files that killed writers left."""
         sweep(self.folder)
+
+    def _matching(self, pattern: str) -> Iterator[dict[str, Any]]:
+        for path in sorted(self.folder.glob(pattern)):
+            if record := self._read(path):
+                yield record
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any] | None:
@@ -76,8 +95,8 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
-        run = Run.from_dict(record["run"])
-        _check_measured(record, run)
+        run = run_of(record)
+        (_check_trained if isinstance(run, Run) else _check_timed)(record, run)
         if record["hash"] != run.hash or path.stem != run.label:
             raise ValueError(f"the run inside is {run.label!r}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -85,7 +104,46 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _check_measured(record: dict[str, Any], run: Run) -> None:
+def run_of(record: dict[str, Any]) -> AnyRun:
+    """Return what a record is of, a training run or a measurement of speed.
+
+    Raises:
+        ValueError: the description is impossible, or the kind unknown.
+    """
+    return {"training": Run, "speed": SpeedRun}[_kind(record)].from_dict(record["run"])
+
+
+def _kind(record: dict[str, Any]) -> str:
+    kind = record.get("kind", "training")
+    if kind not in MEASURED:
+        raise ValueError(f"kind {kind!r}, expected one of {', '.join(MEASURED)}")
+    return kind
+
+
+def _check_timed(record: dict[str, Any], run: SpeedRun) -> None:
+    """Hold the rounds of a measurement to the run, and what is said of them to the rounds."""
+    if run.device is None:
+        raise ValueError("the run inside is on no machine")
+    arms = record["arms"]
+    if [*arms] != [*run.arms]:
+        raise ValueError(f"the arms are {', '.join(arms)}, expected {', '.join(run.arms)}")
+    rounds = [one for arm in arms.values() for one in arm["seconds"]]
+    if not all(isinstance(one, float) and 0 < one < float("inf") for one in rounds):
+        raise ValueError("a round's seconds are not a positive number")
+    for name, arm in arms.items():
+        if len(arm["seconds"]) != run.rounds:
+            raise ValueError(f"{name} has {len(arm['seconds'])} rounds, expected {run.rounds}")
+        if {**arm, **summary(arm["seconds"], arms["conv"]["seconds"], run.batch)} != arm:
+            raise ValueError(f"what is said of {name} does not follow from its rounds")
+        saved = [arm["saved_bytes"]] if run.mode == "training" else []
+        if not all(isinstance(count, int) and count >= 0 for count in (arm["peak_bytes"], *saved)):
+            raise ValueError(f"a count of {name}'s bytes is not a whole number")
+    if not isinstance(record["steps"], int) or record["steps"] < 1:
+        raise ValueError(f"steps = {record['steps']!r}, expected a whole number from 1 on")
+    record["origin"]["date"]
+
+
+def _check_trained(record: dict[str, Any], run: Run) -> None:
     """Hold the measured part to what the tables read from it."""
     history, final = record["history"], record["final"]
     if [entry["epoch"] for entry in history] != [*range(1, run.epochs + 1)]:

@@ -1,15 +1,13 @@
 """The description of one run: everything that determines its result, and the hash that names it."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
 from .convert import READINGS
 from .data import DataSpec, parse_spec
-from .fields import check_at_least, check_types, from_mapping
+from .fields import check_at_least, check_types, digest, expect, from_mapping, without_defaults
 from .models import model_names
 from .shuffle import LAYOUTS, check_alpha
 
@@ -64,15 +62,15 @@ class Run:
         object.__setattr__(self, "alpha", self.alpha + 0.0)  # there is one zero
         check_alpha(self.alpha)
         check_at_least(self, seed=0, epochs=1, batch_size=1, momentum=0, weight_decay=0, protocol=1)
-        _expect(self, "model", self.model in model_names(), f"one of {', '.join(model_names())}")
-        _expect(self, "layout", self.layout in LAYOUTS, f"one of {', '.join(LAYOUTS)}")
-        _expect(self, "replace", self.replace in READINGS, f"one of {', '.join(READINGS)}")
-        _expect(self, "seed", self.seed < 2**63, "below 2**63")
-        _expect(self, "pi_seed", self.pi_seed is None or 0 <= self.pi_seed < 2**63, "0 or more, below 2**63")
-        _expect(self, "lr", self.lr > 0, "a positive number")
-        _expect(self, "momentum", self.momentum < 1, "below 1")
-        _expect(self, "nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
-        _expect(self, "milestones", _increasing_fractions(self.milestones), 'increasing fractions, as "1/2", "5/6"')
+        expect(self, "model", self.model in model_names(), f"one of {', '.join(model_names())}")
+        expect(self, "layout", self.layout in LAYOUTS, f"one of {', '.join(LAYOUTS)}")
+        expect(self, "replace", self.replace in READINGS, f"one of {', '.join(READINGS)}")
+        expect(self, "seed", self.seed < 2**63, "below 2**63")
+        expect(self, "pi_seed", self.pi_seed is None or 0 <= self.pi_seed < 2**63, "0 or more, below 2**63")
+        expect(self, "lr", self.lr > 0, "a positive number")
+        expect(self, "momentum", self.momentum < 1, "below 1")
+        expect(self, "nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
+        expect(self, "milestones", _increasing_fractions(self.milestones), 'increasing fractions, as "1/2", "5/6"')
         object.__setattr__(self, "milestones", tuple(str(Fraction(milestone)) for milestone in self.milestones))
 
     @classmethod
@@ -90,8 +88,8 @@ class Run:
 
     def identity(self) -> dict[str, Any]:
         """The fields that differ from their defaults; α = 0 makes those on shuffling meaningless."""
-        fields = _without_defaults(self, keep=("model",))
-        fields["data"] = {"name": self.data.name, **_without_defaults(self.data)}
+        fields = without_defaults(self, keep=("model",))
+        fields["data"] = {"name": self.data.name, **without_defaults(self.data)}
         if self.pi_seed == self.seed:
             fields.pop("pi_seed", None)
         if self.alpha == 0:
@@ -101,8 +99,7 @@ class Run:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of `identity`."""
-        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return digest(self.identity())
 
     @property
     def label(self) -> str:
@@ -114,11 +111,6 @@ class Run:
         return self.lr * 0.1 ** sum(progress >= Fraction(milestone) for milestone in self.milestones)
 
 
-def _expect(run: Run, field: str, holds: bool, expectation: str) -> None:
-    if not holds:
-        raise ValueError(f"{field} = {getattr(run, field)!r} of a run: expected {expectation}")
-
-
 def _increasing_fractions(milestones: tuple[str, ...]) -> bool:
     try:
         fractions = [Fraction(milestone) for milestone in milestones]
@@ -127,8 +119,3 @@ def _increasing_fractions(milestones: tuple[str, ...]) -> bool:
     return all(isinstance(m, str) for m in milestones) and all(
         low < high for low, high in zip([0, *fractions], [*fractions, 1], strict=True)
     )
-
-
-def _without_defaults(thing: Any, keep: tuple[str, ...] = ()) -> dict[str, Any]:
-    values = {field.name: (getattr(thing, field.name), field.default) for field in dataclasses.fields(thing)}
-    return {name: value for name, (value, default) in values.items() if name in keep or value != default}

@@ -1,80 +1,127 @@
-"""What the training loop costs around the bare step: both in one process, in turn, so that drift hits both alike."""
+"""Time and memory of plain convolution, Listing 1 and `SSConv2d`, side by side in one process."""
 
+import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from statistics import median
+from contextlib import contextmanager
+from typing import Any
 
+import pandas as pd
 import torch
-from torch import Tensor
 
-from .data import load
-from .progress import bar
-from .run import Run
-from .train import Machine, Training
+from .arms import Arm, build_arms
+from .memory import peak_bytes, saved_bytes
+from .origin import device_name, origin
+from .plan import Profile
+from .records import SCHEMA, RecordStore
+from .speedrun import SpeedRun
+from .study import speed_frame, speed_missing
+from .timing import interleaved, rounded, summary
 
-
-@dataclass(frozen=True)
-class LoopCost:
-    """Images a second with the real data path and on one ready-made batch.
-
-    Attributes:
-        loop: Median over the rounds, with loading, augmentation and normalisation of every batch.
-        step: Median over the rounds of the same steps on one batch that lies ready.
-        ratio: Median of loop / step, round by round; 1 is a loop that costs nothing.
-        low: The smallest of these ratios.
-        high: The largest.
-    """
-
-    loop: float
-    step: float
-    ratio: float
-    low: float
-    high: float
+SHORTEST = 5e-3  # seconds of one timing; faster steps are done several times in it
 
 
-def loop_cost(run: Run, *, steps: int = 12, rounds: int = 9, device: str = "cpu") -> LoopCost:
-    """Measure how much of the bare step's speed the training loop keeps.
+def here(run: SpeedRun, device: str = "cpu") -> SpeedRun:
+    """Return a measurement as it would be made in this process: with the machine's name, torch and threads."""
+    return run.on(device_name(device), importlib.metadata.version("torch"), torch.get_num_threads())
+
+
+def measure(run: SpeedRun, device: str = "cpu") -> dict[str, Any]:
+    """Measure a run's arms in turn, and return the record.
 
     Args:
-        run: Its data, model, batch size and precision are used; nothing is recorded.
-        steps: Steps in each half of a round.
-        rounds: Rounds of both halves, after one to warm up.
-        device: Where to train.
+        run: What to measure; its machine is filled in.
+        device: "cpu" or "cuda".
+
+    Returns:
+        `steps` in one timing; `arms`, for each what `timing.summary` returns, `peak_bytes` of a step, `saved_bytes`
+        for the backward (in training, else None) and the `seconds` of a step in each round; hash, run and origin.
+
+    Raises:
+        RuntimeError: the arms can't be built, see `build_arms`.
     """
-    training = Training(run, load(run.data), Machine(device=device))
-    training.model.train()
-    batches = _endless(training)
-    images, labels = (tensor.clone(memory_format=torch.preserve_format) for tensor in next(batches))
+    run = here(run, device)
+    with fair_gpu():
+        arms = build_arms(run, device)
+        memory = {name: _memory(arm, device) for name, arm in arms.items()}
+        steps = _steps_in_a_timing(arms["conv"], device)
+        seconds = interleaved({n: timer(a.step, steps, device) for n, a in arms.items()}, run.rounds, label=run.title)
+    per_step = {name: [rounded(one / steps) for one in seconds[name]] for name in arms}
+    return {
+        "schema": SCHEMA,
+        "kind": "speed",
+        "hash": run.hash,
+        "run": run.to_dict(),
+        "steps": steps,
+        "arms": {
+            name: {**summary(of_arm, per_step["conv"], run.batch), **memory[name], "seconds": of_arm}
+            for name, of_arm in per_step.items()
+        },
+        "origin": origin(device, run.compile),
+    }
 
-    def bare() -> None:
-        training.step(images, labels)
 
-    def real() -> None:
-        training.step(*next(batches))
+def measure_missing(
+    profile: Profile, study: str, store: RecordStore | None = None, device: str | None = None
+) -> pd.DataFrame:
+    """Measure what a study lacks on this machine, store it, and return `study.speed_frame` of the study.
 
-    seconds = {bare: [], real: []}
-    for number in bar(iterable=range(rounds + 1), desc=run.label, unit="round"):
-        for do in (bare, real) if number % 2 else (real, bare):  # neither is always the first
-            seconds[do].append(_seconds(do, steps, device))
-    loops, bares = seconds[real][1:], seconds[bare][1:]
-    ratios = [one / other for one, other in zip(bares, loops, strict=True)]
-    count = steps * run.batch_size
-    return LoopCost(count / median(loops), count / median(bares), median(ratios), min(ratios), max(ratios))
+    Args:
+        profile: What is planned.
+        study: One of its studies of speed.
+        store: By default the profile's own.
+        device: "cpu" or "cuda"; None takes the profile's.
+    """
+    store = store or RecordStore(profile.name)
+    device = device or profile.device
+    for run in speed_missing(profile, study, lambda run: here(run, device), store):
+        store.add(measure(run, device))
+    return speed_frame(profile, study, store)
 
 
-def _seconds(do: Callable[[], None], times: int, device: str) -> float:
-    start = time.perf_counter()
-    for _ in range(times):
-        do()
-    if device.startswith("cuda"):
+def timer(step: Callable[[], None], steps: int, device: str) -> Callable[[], float]:
+    """The stopwatch of a device: CUDA's own events, or the processor's clock."""
+
+    def on_cpu() -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return time.perf_counter() - start
+
+    def on_cuda() -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+        start.record()
+        for _ in range(steps):
+            step()
+        end.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(end) / 1000
+
+    return on_cuda if device.startswith("cuda") else on_cpu
 
 
-def _endless(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
-    epoch = 0
-    while True:
-        whole = (batch for batch in training.train_batches.epoch(epoch) if len(batch[1]) == training.run.batch_size)
-        yield from whole
-        epoch += 1
+def _steps_in_a_timing(arm: Arm, device: str) -> int:
+    fastest = min(timer(arm.step, 1, device)() for _ in range(2))
+    return max(1, math.ceil(SHORTEST / fastest))
+
+
+def _memory(arm: Arm, device: str) -> dict[str, int | None]:
+    saved = saved_bytes(arm.model, arm.output) if arm.run.mode == "training" else None
+    arm.step()  # so that the optimizer's state is there, and only what a step needs is seen
+    if arm.optimizer is not None:
+        arm.optimizer.zero_grad(set_to_none=True)
+    return {"peak_bytes": peak_bytes(arm.step, device), "saved_bytes": saved}
+
+
+@contextmanager
+def fair_gpu() -> Iterator[None]:
+    """On a GPU, fp32 means fp32, and cuDNN tries its algorithms before it takes one."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.benchmark
+    cudnn.allow_tf32, cudnn.benchmark = False, True
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.benchmark = before

@@ -1,124 +1,29 @@
 """Many runs: a profile describes them, the store keeps their records, a study is a table of those."""
 
 import dataclasses
-import itertools
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 
-from .fields import check_types, from_mapping
+from .plan import Profile, load_profile, profile_names
 from .records import RecordStore
 from .run import Run
+from .speedrun import SpeedRun
 
-PROFILES = Path(__file__).parent / "profiles"
-
-
-@dataclasses.dataclass(frozen=True)
-class Planned:
-    """A run, and the study that asks for it."""
-
-    study: str
-    run: Run
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """A whole protocol: which runs there are, in order of priority.
-
-    Attributes:
-        name: The file's stem; names the folder of records, tables and figures.
-        source: What `--profile` takes: the name, or the path of a file that is not the project's.
-        title: One line for captions and tables.
-        hardware: What it is made for.
-        device: Where its runs are trained unless the call says otherwise: "cpu" or "cuda".
-        trains_in_chapter: Whether a chapter trains what is missing (quick) or draws what is stored (all others).
-        planned: The runs; one that several studies ask for is trained once.
-    """
-
-    name: str
-    source: str
-    title: str
-    hardware: str
-    planned: tuple[Planned, ...]
-    device: Literal["cpu", "cuda"] = "cpu"
-    trains_in_chapter: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse values of another type, naming the field."""
-        check_types(self)
-
-    @property
-    def studies(self) -> list[str]:
-        """The names of the studies, in order."""
-        return list(dict.fromkeys(planned.study for planned in self.planned))
-
-    def runs(self, study: str | None = None) -> list[Run]:
-        """The runs of a study, or of all, each once, in order of priority."""
-        if study is not None and study not in self.studies:
-            raise ValueError(f"profile {self.name!r} has no study {study!r}: it has {', '.join(self.studies)}")
-        chosen = [planned.run for planned in self.planned if study in (None, planned.study)]
-        return list({run.hash: run for run in chosen}.values())
-
-    def train_command(self, study: str | None = None) -> str:
-        """The command that trains what is missing."""
-        command = f"python -m ssconv_lib train --profile {self.source}"
-        return command if study is None else f"{command} --study {study}"
-
-
-def profile_names() -> list[str]:
-    """The project's own profiles, cheapest first."""
-    order = ["quick", "laptop", "gpu", "paper"]
-    names = [path.stem for path in PROFILES.glob("*.toml")]
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
-def load_profile(name_or_path: str | Path) -> Profile:
-    """Read a profile by name, or from a TOML file of one's own.
-
-    Raises:
-        ValueError: there is no such profile, or a field or value in it is unknown; it is quoted.
-    """
-    text = str(name_or_path)
-    path = Path(text).expanduser() if text.endswith(".toml") else PROFILES / f"{text}.toml"
-    if not path.is_file():
-        raise ValueError(
-            f"no profile {text!r}: expected one of {', '.join(profile_names())}, or the path of a .toml file"
-        )
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _parse(path.stem, text, fields)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"profile {text}: {error}") from error
-
-
-def _parse(name: str, source: str, fields: dict[str, Any]) -> Profile:
-    common, blocks = fields.pop("run", {}), fields.pop("runs", [])
-    if not isinstance(common, dict) or not isinstance(blocks, list) or not blocks:
-        raise ValueError("expected a table [run] for what all runs share and at least one block [[runs]]")
-    if own := {"name", "source", "planned"} & fields.keys():
-        raise ValueError(f"{min(own)!r} is not for a profile to set: its name is its file's")
-    if not all(isinstance(block, dict) for block in blocks):
-        raise ValueError("expected tables [[runs]]")
-    planned = tuple(itertools.chain.from_iterable(_expand(common, block) for block in blocks))
-    return from_mapping(Profile, {"name": name, "source": source, "planned": planned, **fields})
-
-
-def _expand(common: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[Planned]:
-    """All combinations of a block's `sweep`, the first key slowest: seeds first makes complete pairs first."""
-    block = dict(block)
-    study, sweep = block.pop("study", None), block.pop("sweep", {})
-    if not isinstance(study, str) or not study:
-        raise ValueError(f"study = {study!r} in a block [[runs]]: expected the name of the study that asks for it")
-    if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
-        raise ValueError(f"sweep = {sweep!r}: expected a table of lists, as {{ seed = [0, 1], alpha = [0, 0.06] }}")
-    if twice := sweep.keys() & block.keys():
-        raise ValueError(f"{min(twice)!r} is both fixed and swept in a block of study {study!r}")
-    for values in itertools.product(*sweep.values()):
-        point = dict(zip(sweep, values, strict=True))
-        yield Planned(study, Run.from_dict({**common, **block, **point}))
+__all__ = [
+    "Profile",
+    "empty_frame",
+    "empty_speed_frame",
+    "frame",
+    "histories",
+    "load_profile",
+    "missing",
+    "profile_names",
+    "speed_frame",
+    "speed_missing",
+    "status",
+]
 
 
 def missing(profile: Profile, study: str | None = None, store: RecordStore | None = None) -> list[Run]:
@@ -175,19 +80,92 @@ def histories(profile: Profile, study: str, store: RecordStore | None = None) ->
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
+_SPEED_FIELDS = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
+_MACHINE = ("device", "torch", "threads")
+_SPEED_COLUMNS = (
+    *("profile", *_SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "ms_per_image"),
+    *("ratio", "ratio_low", "ratio_high", "saved_mb", "peak_mb", *_MACHINE, "hash", "date"),
+)
+
+
+def speed_frame(profile: Profile, study: str, store: RecordStore | None = None) -> pd.DataFrame:
+    """The stored measurements of a study of speed, a row an arm, in order of the plan; of every machine.
+
+    Returns:
+        Columns: profile, the fields that say what was measured, `arm`, `n` (rounds), `seconds` of a step (median)
+        with quartiles `seconds_low` and `seconds_high`, `ms_per_image`, `ratio` to the plain convolution (median of
+        the rounds) with quartiles, `saved_mb` for the backward (in training) and `peak_mb` of a step in 10⁶ bytes,
+        `device`, `torch`, `threads`, `hash`, `date`. Without records the columns are there and no row.
+    """
+    store = store or RecordStore(profile.name)
+    place = {run.hash: number for number, run in enumerate(profile.speed_runs(study))}
+    found = [(place[plan.hash], run, record) for plan, run, record in _measured(store) if plan.hash in place]
+    found.sort(key=lambda one: (one[0], [str(getattr(one[1], name)) for name in _MACHINE]))
+    rows = [row for _, run, record in found for row in _speed_rows(profile, run, record)]
+    return pd.DataFrame(rows, columns=[*_SPEED_COLUMNS])
+
+
+def empty_speed_frame() -> pd.DataFrame:
+    """The columns of `speed_frame`, without a row."""
+    return pd.DataFrame(columns=[*_SPEED_COLUMNS])
+
+
+def speed_missing(
+    profile: Profile, study: str | None, here: Callable[[SpeedRun], SpeedRun], store: RecordStore | None = None
+) -> list[SpeedRun]:
+    """The measurements without a record of a machine, in order; `here` puts one on that machine (see `speed.here`)."""
+    store = store or RecordStore(profile.name)
+    return [run for run in profile.speed_runs(study) if store.get(here(run)) is None]
+
+
+def _measured(store: RecordStore) -> Iterator[tuple[SpeedRun, SpeedRun, dict[str, Any]]]:
+    """Each record of speed with its run, before that the same on no machine, which the plan has."""
+    for record in store.speeds():
+        run = SpeedRun.from_dict(record["run"])
+        yield run.plan, run, record
+
+
+def _speed_rows(profile: Profile, run: SpeedRun, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    fields = {name: getattr(run, name) for name in (*_SPEED_FIELDS, *_MACHINE, "hash")}
+    for name, arm in record["arms"].items():
+        low, high = arm["quartiles"]
+        ratio_low, ratio_high = arm["ratio_quartiles"]
+        yield {
+            "profile": profile.name,
+            **fields,
+            "arm": name,
+            "n": arm["n"],
+            "seconds": arm["median"],
+            "seconds_low": low,
+            "seconds_high": high,
+            "ms_per_image": 1000 * arm["per_image"],
+            "ratio": arm["ratio"],
+            "ratio_low": ratio_low,
+            "ratio_high": ratio_high,
+            "saved_mb": None if arm["saved_bytes"] is None else arm["saved_bytes"] / 1e6,
+            "peak_mb": arm["peak_bytes"] / 1e6,
+            "date": record["origin"]["date"],
+        }
+
+
 def status(profile: Profile, store: RecordStore | None = None) -> pd.DataFrame:
-    """What is there and what is missing, a row a study; seconds are the mean of the runs that are there."""
+    """What is there and what is missing, a row a study; seconds are the mean of the runs that are there.
+
+    A measurement of speed is there if any machine has made it.
+    """
+    store = store or RecordStore(profile.name)
     rows = []
     for study in profile.studies:
         there = frame(profile, study, store)
-        planned = len(profile.runs(study))
-        rows.append(
-            {
-                "study": study,
-                "planned": planned,
-                "there": len(there),
-                "missing": planned - len(there),
-                "seconds a run": round(there["seconds"].mean(), 1) if len(there) else None,
-            }
-        )
+        mean = round(there["seconds"].mean(), 1) if len(there) else None
+        rows.append(_status(study, len(profile.runs(study)), len(there), mean, "train"))
+    measured = {plan.hash for plan, _, _ in _measured(store)} if profile.timed else {}
+    for study in profile.speed_studies:
+        runs = profile.speed_runs(study)
+        rows.append(_status(study, len(runs), sum(run.hash in measured for run in runs), None, "bench"))
     return pd.DataFrame(rows)
+
+
+def _status(study: str, planned: int, there: int, seconds: float | None, command: str) -> dict[str, Any]:
+    row = {"study": study, "planned": planned, "there": there, "missing": planned - there}
+    return {**row, "seconds a run": seconds, "made by": command}

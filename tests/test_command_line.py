@@ -59,7 +59,9 @@ def test_status_says_what_is_there_and_how_to_train_the_rest(trained):
     rows = {line.split()[0]: line.split()[1:4] for line in out.splitlines() if line.strip()}
     assert rows["alpha_sweep"] == ["8", "8", "0"]
     assert rows["table1"] == ["10", "0", "10"]
+    assert rows["scaling"] == ["4", "0", "4"]
     assert f"python -m ssconv_lib train --profile {TINY}" in out
+    assert f"python -m ssconv_lib bench --profile {TINY}" in out
 
 
 def test_a_budget_stops_cleanly_and_the_next_call_ends_with_the_same_records(trained, tmp_path):
@@ -167,10 +169,21 @@ def test_merge_takes_in_keeps_the_first_and_reports(trained, tmp_path):
     assert metrics(store) == metrics(trained)
 
 
+def test_merge_takes_in_measurements_of_speed(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    code, out, err = call("bench", "--profile", TINY, "--study", "speed", "--records", there)
+    assert (code, err) == (0, "")
+    assert out.endswith("2 measured, 2 stored, 0 left, 0 failed\n")
+    assert call("merge", there, "--records", here)[1] == "2 taken in, 0 there already, 0 damaged\n"
+    assert records(here) == records(there)
+    assert call("merge", there, "--records", here)[1:] == ("0 taken in, 2 there already, 0 damaged\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train"], "--profile"),
+        (["train", "--profile", "quick", "--study", "scaling"], "bench --profile quick --study scaling measures it"),
         (["train", "--profile", "fast"], "no profile 'fast'"),
         (["train", "--profile", "quick", "--study", "nine"], "no study 'nine'"),
         (["train", "--profile", "quick", "--budget", "-1"], "expected a positive number"),

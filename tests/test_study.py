@@ -24,6 +24,17 @@ study = "two"
 model = "long_range_cnn"
 alpha = 0.125
 sweep = { seed = [1, 2], layout = ["auto", "listing"] }
+[speed]
+batch = 4
+[[speeds]]
+study = "fast"
+network = "conv1x1"
+channels = 8
+sweep = { pixels = [6, 12] }
+[[speeds]]
+study = "faster"
+network = "wrn16_4"
+pixels = 32
 """
 
 
@@ -59,6 +70,23 @@ def test_runs_come_in_order_of_priority_each_once(profile):
     assert len(profile.runs("two")) == 4
     assert profile.studies == ["one", "two"]
     assert profile.name == "mine"
+
+
+def test_measurements_of_speed_are_planned_beside_the_runs(profile):
+    assert profile.speed_studies == ["fast", "faster"]
+    assert [(run.network, run.batch, run.pixels) for run in profile.speed_runs()] == [
+        ("conv1x1", 4, 6),
+        ("conv1x1", 4, 12),
+        ("wrn16_4", 4, 32),
+    ]
+    assert [run.pixels for run in profile.speed_runs("fast")] == [6, 12]
+    assert profile.bench_command("fast") == f"python -m ssconv_lib bench --profile {profile.source} --study fast"
+    with pytest.raises(ValueError, match="'fast' trains nothing: .*bench.*--study fast"):
+        profile.runs("fast")
+    with pytest.raises(ValueError, match="'one' is not of speed: .*train.*--study one"):
+        profile.speed_runs("one")
+    with pytest.raises(ValueError, match="no study 'nine'.*fast, faster"):
+        profile.speed_runs("nine")
 
 
 def test_missing_is_what_has_no_record(profile, store):
@@ -103,6 +131,21 @@ def test_every_profile_of_the_project_is_whole(name):
     assert len({run.hash for run in runs}) == len(runs)
     assert profile.trains_in_chapter == (name == "quick")
     assert profile.train_command("table1") == f"python -m ssconv_lib train --profile {name} --study table1"
+
+
+@pytest.mark.parametrize("name", ["quick", "laptop", "gpu"])
+def test_speed_is_planned_where_it_can_be_measured(name):
+    profile = load_profile(name)
+    assert {"speed", "table4", "scaling"} <= set(profile.speed_studies)
+    (table4,) = profile.speed_runs("table4")
+    assert table4.arms == ("conv", "listing", "ss", "se", "se_listing", "se_ss")
+    assert all(run.rounds >= 5 for run in profile.speed_runs())
+    if name != "quick":
+        kinds = pd.DataFrame([run.to_dict() for run in profile.speed_runs("speed")])
+        whole = kinds.groupby("network")[["mode", "precision", "memory_format"]].apply(
+            lambda t: len(t.drop_duplicates())
+        )
+        assert whole[["resnet50", "densenet121", "resnext50_32x4d"]].tolist() == [6, 6, 6]
 
 
 def test_profiles_come_cheapest_first():
@@ -157,6 +200,13 @@ def test_selection_never_reads_the_test_set():
         ('data = { name = "longrange" }', 'data = "cifar10"', "the data set is 'cifar10'"),
         ("epochs = 2", "lr = 1" + "0" * 400, "lr is 10+"),
         ("[run]", "[runner]", "'runner'|needs the field 'data'"),
+        ("batch = 4", "batches = 4", "no field 'batches'"),
+        ("batch = 4", 'batch = "4"', "batch is '4'"),
+        ("batch = 4", 'batch = 4\ndevice = "abacus"\ntorch = "2"\nthreads = 1', "the machine that measures"),
+        ('study = "fast"', "", r"study = None in a block \[\[speeds\]\]"),
+        ('study = "fast"', 'study = "two"', "'two' is in a block .*runs.* and in a block .*speeds"),
+        ("pixels = [6, 12]", "pixels = 6", r"sweep = \{'pixels': 6\}"),
+        ("[speed]", "[[speed]]", r"a table \[speed\] .* blocks \[\[speeds\]\]"),
     ],
 )
 def test_mistakes_in_a_profile_are_quoted(tmp_path, old, new, message):
