@@ -6,7 +6,7 @@ TORCH_INDEX_URL ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab data lint format notebooks picture bench constraints clean distclean
+.PHONY: help reproduce test lab data lint format notebooks picture bench native constraints clean distclean
 
 py := .venv/bin/python
 ready := .venv/.installed
@@ -46,7 +46,11 @@ picture: reproduce ## make the README's picture anew, from quick's sweep
 	@cp results/quick/figures/02_fig2.png book/images/alpha_sweep.png
 
 bench: $(ready) ## measure speed and memory beside plain convolution: laptop's plan, 15 minutes
+	-@$(py) -m ssconv_lib build
 	@$(py) -m ssconv_lib bench --profile laptop
+
+native: $(ready) ## compile the layer's fast path for this machine's processor, once; needs a C++ compiler
+	@$(py) -m ssconv_lib build
 
 constraints: $(ready) ## pin what .venv holds in constraints.txt
 	@{ echo "# What .venv held when the tests last passed: written by make constraints. torch, torchvision and what"; \

@@ -1,4 +1,4 @@
-"""The command line: python -m ssconv_lib train | status | merge | data | bench | reproduce.
+"""The command line: python -m ssconv_lib train | status | merge | data | bench | build | reproduce.
 
 Exit status: 0, done (a budget that ran out is done too); 2, the call is wrong; 1, something failed. Messages go to
 stderr, results to stdout.
@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from . import bench, reproduce, study
+from . import bench, native, reproduce, study
 from .data import Cifar10, load
 from .paths import data_dir, results_dir
 from .records import RecordStore, read_record, run_of
@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_arguments(speed, _positive)
     _add_records(speed)
     speed.set_defaults(command=bench.main)
+
+    build = commands.add_parser("build", help="compile the layer's fast path for this machine's processor")
+    build.set_defaults(command=_build)
 
     chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
     reproduce.add_arguments(chapters)
@@ -148,6 +151,15 @@ def _merge(args: argparse.Namespace) -> int:
         counts["there already" if there else "taken in"] += 1
     print(", ".join(f"{number} {what}" for what, number in counts.items()))
     return 1 if counts["damaged"] else 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    print(f"compiling {native.SOURCE.name}, up to a minute", file=sys.stderr)
+    native.build()
+    if native.load() is None:
+        raise RuntimeError(f"what was compiled can't be used; {native.SWITCH}=0 in the environment switches it off")
+    print("the compiled form of the fast path is there, and used from now on")
+    return 0
 
 
 def _data(args: argparse.Namespace) -> int:

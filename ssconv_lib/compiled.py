@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import native
 from .inplace import Geometry, can_write, convolution_backward, memory_order, unshuffle_, where, while_shuffled
 
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
@@ -36,12 +37,15 @@ def compiled_conv(
     chosen: slice,
     geometry: Geometry,
 ) -> Tensor | None:
-    """Return conv(P(x)) as one operator of the graph; None if x, Tensor[N, C, H, W], is in neither memory format."""
-    if not is_dense(x):
+    """Return conv(P(x)) as one operator of the graph; None unless x, Tensor[N, C, H, W], is channels_last.
+
+    The compiler turns a convolution of another layout to channels_last by itself, but not an operator that it doesn't
+    know; there the functional form, with a convolution that it sees, was measured to be the faster one.
+    """
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return None
-    channels_last = not x.is_contiguous()
-    order = memory_order(permutation, x.shape[-2:]) if channels_last else permutation  # m values, whatever N is
-    return torch.ops.ssconv.conv2d(x, weight, bias, order, channels_last, chosen.start, chosen.step, *geometry)
+    order = memory_order(permutation, x.shape[-2:])  # m values, whatever N is
+    return torch.ops.ssconv.conv2d(x, weight, bias, order, True, chosen.start, chosen.step, *geometry)
 
 
 def is_dense(x: Tensor) -> bool:
@@ -49,11 +53,14 @@ def is_dense(x: Tensor) -> bool:
     return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
-@torch.library.impl("ssconv::conv2d", ("cpu", "cuda"))
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *shuffle_and_geometry: Any) -> Tensor:
     order, channels_last, start, step, *geometry = shuffle_and_geometry
     x, *found = _find(x, weight, order, channels_last, start, step)
     return while_shuffled(*found, lambda: torch.conv2d(x, weight, bias, *geometry))
+
+
+# on the CPU the compiled form, where it was built, brings its own
+torch.library.impl("ssconv::conv2d", ("cpu", "cuda") if native.load() is None else "cuda", _conv2d)
 
 
 @torch.library.impl("ssconv::conv2d_backward", ("cpu", "cuda"))

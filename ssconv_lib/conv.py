@@ -3,12 +3,15 @@
 import copy
 import itertools
 from numbers import Integral
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
 
+from . import native
 from .compiled import compiled_conv
 from .inplace import Geometry, Moves, ShuffledConv, as_autocast, can_write, while_shuffled
 from .seeds import mixed_seed
@@ -179,6 +182,8 @@ class SSConv2d(nn.Conv2d):
     def _in_place(self, input: Tensor) -> Tensor | None:
         """Shuffle inside the input, convolve, restore; None where that could be seen, or the input is wrong."""
         weight, bias = self.weight, self.bias
+        if (kernel := native.load()) is not None and (output := self._native(kernel, input, weight, bias)) is not None:
+            return output
         if not can_write(input, weight):
             return None
         moves = self._check_permutation()
@@ -193,6 +198,15 @@ class SSConv2d(nn.Conv2d):
         x, weight, bias = as_autocast(input, weight, bias)
         found = found if x is input else moves.find(x)
         return found and ShuffledConv.apply(x, weight, bias, moves, found, geometry)
+
+    def _native(self, kernel: ModuleType, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+        """The same in one call of the compiled form, which looks for itself whether it may; None if it may not."""
+        moves = self._checked
+        known = moves and moves.permutation is self._buffers["permutation"]
+        plain = type(input) is Tensor and type(weight) is nn.Parameter and self.padding_mode == "zeros"
+        if not (known and plain and type(self.padding) is tuple) or forward_ad._current_level >= 0:
+            return None
+        return kernel.conv2d(input, weight, bias, *moves.native, self.stride, self.padding, self.dilation, self.groups)
 
     def _compiled(self, input: Tensor) -> Tensor | None:
         """The same for torch.compile, as one operator that it keeps whole; None in an export."""

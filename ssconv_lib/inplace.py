@@ -7,6 +7,7 @@ where it is safe. Elsewhere the layer takes the functional form, `shuffle.spatia
 bit for bit.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,14 @@ class Moves:
         self._channels, self._size = channels, size
         self._orders = {True: permutation}  # by whether x is contiguous; threads may both fill it, with the same
         self._known: dict[bool, tuple] = {}  # of the last shape
+
+    @functools.cached_property
+    def native(self) -> tuple:
+        """The arguments of the compiled form, `native.conv2d`, that say what moves."""
+        with torch.inference_mode(False), torch.no_grad():
+            order = memory_order(self.permutation, self._size)
+        start, step = self.chosen.start, self.chosen.step
+        return self.permutation, self.version, order, self._channels, *self._size, start, step
 
     def find(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return the values that move, as a view of x, and π in the order of x's memory, once for each image.

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from . import native
 from .arms import Arm, build_arms
 from .memory import peak_bytes, saved_bytes
 from .origin import device_name, origin
@@ -23,8 +24,9 @@ SHORTEST = 5e-3  # seconds of one timing; faster steps are done several times in
 
 
 def here(run: SpeedRun, device: str = "cpu") -> SpeedRun:
-    """Return a measurement as it would be made in this process: with the machine's name, torch and threads."""
-    return run.on(device_name(device), importlib.metadata.version("torch"), torch.get_num_threads())
+    """Return a measurement as it would be made in this process: the machine's name, torch, threads, what is built."""
+    built = device == "cpu" and native.load() is not None
+    return run.on(device_name(device), importlib.metadata.version("torch"), torch.get_num_threads(), built)
 
 
 def measure(run: SpeedRun, device: str = "cpu") -> dict[str, Any]:

@@ -40,6 +40,7 @@ class SpeedRun:
         device: The processor's or GPU's model; None until it is measured, as the two that follow.
         torch: The version.
         threads: Of torch on the CPU.
+        native: Whether the compiled form of the fast path was built (`native`), which is for the CPU.
         protocol: Version of the measuring code.
     """
 
@@ -57,6 +58,7 @@ class SpeedRun:
     device: str | None = None
     torch: str | None = None
     threads: int | None = None
+    native: bool = False
     protocol: int = 1
 
     def __post_init__(self) -> None:
@@ -92,14 +94,14 @@ class SpeedRun:
         fields.pop("rounds", None)
         return fields
 
-    def on(self, device: str, torch: str, threads: int) -> "SpeedRun":
+    def on(self, device: str, torch: str, threads: int, native: bool = False) -> "SpeedRun":
         """Return this measurement on a machine."""
-        return dataclasses.replace(self, device=device, torch=torch, threads=threads)
+        return dataclasses.replace(self, device=device, torch=torch, threads=threads, native=native)
 
     @property
     def plan(self) -> "SpeedRun":
         """This measurement on no machine yet, as a profile describes it."""
-        return dataclasses.replace(self, device=None, torch=None, threads=None)
+        return dataclasses.replace(self, device=None, torch=None, threads=None, native=False)
 
     @property
     def hash(self) -> str:

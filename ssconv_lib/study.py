@@ -81,7 +81,7 @@ def histories(profile: Profile, study: str, store: RecordStore | None = None) ->
 
 
 _SPEED_FIELDS = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
-_MACHINE = ("device", "torch", "threads")
+_MACHINE = ("device", "torch", "threads", "native")
 _SPEED_COLUMNS = (
     *("profile", *_SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "ms_per_image"),
     *("ratio", "ratio_low", "ratio_high", "saved_mb", "peak_mb", *_MACHINE, "hash", "date"),
@@ -95,7 +95,7 @@ def speed_frame(profile: Profile, study: str, store: RecordStore | None = None) 
         Columns: profile, the fields that say what was measured, `arm`, `n` (rounds), `seconds` of a step (median)
         with quartiles `seconds_low` and `seconds_high`, `ms_per_image`, `ratio` to the plain convolution (median of
         the rounds) with quartiles, `saved_mb` for the backward (in training) and `peak_mb` of a step in 10⁶ bytes,
-        `device`, `torch`, `threads`, `hash`, `date`. Without records the columns are there and no row.
+        `device`, `torch`, `threads`, `native`, `hash`, `date`. Without records the columns are there and no row.
     """
     store = store or RecordStore(profile.name)
     place = {run.hash: number for number, run in enumerate(profile.speed_runs(study))}

@@ -1,0 +1,225 @@
+"""The compiled form of the fast path: built here, if the machine has a compiler, and held to the functional form."""
+
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from test_inplace import CASES, UNSAFE, built, draw, layer
+from torch import nn
+from torch.func import functional_call, vmap
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssconv_lib import SSConv2d, native
+from ssconv_lib.__main__ import main
+
+pytestmark = pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler here")
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """The built module, in a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        target = native.build()
+        before = target.stat().st_mtime_ns
+        assert native.build().stat().st_mtime_ns == before, "what is there is not built again"
+        yield native.open_module()
+
+
+@pytest.fixture
+def calls(kernel, monkeypatch):
+    """Layers use the module; the list says of each call whether it took the input."""
+    taken = []
+
+    class Kernel:
+        @staticmethod
+        def conv2d(*args):
+            output = kernel.conv2d(*args)
+            taken.append(output is not None)
+            return output
+
+    monkeypatch.setattr(native, "load", lambda: Kernel)
+    return taken
+
+
+def functional(ours, x):
+    return ours._conv_forward(ours.shuffle(x), ours.weight, ours.bias)
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=CASES)
+@pytest.mark.filterwarnings("ignore:alpha=")
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_outputs_are_those_of_the_functional_form_bit_for_bit(kernel, case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "load", lambda: kernel)
+        ours, x = built(case)
+        kept, version = x.clone(), x._version
+        with torch.no_grad():
+            expected = functional(ours, x)
+            first, second = ours(x), ours(x)  # the first looks at π, the second is the compiled form's
+        assert torch.equal(first, expected)
+        assert torch.equal(second, expected)
+        assert second.stride() == expected.stride()
+        assert torch.equal(x, kept)
+        assert x._version == version
+        with torch.inference_mode():
+            assert torch.equal(ours(x.clone()), expected)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("options", [{}, {"groups": 4}, {"layout": "listing"}, {"bias": False}, {"stride": 2}])
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_the_usual_calls_take_it(calls, channels_last, options, context):
+    ours = layer(**options)
+    x = draw(2, 16, 6, 6).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    with context():
+        ours(x)
+        assert torch.equal(ours(x), functional(ours, x))
+    assert calls == [True]
+
+
+@pytest.mark.parametrize("kind", UNSAFE)
+def test_inputs_that_are_not_safe_to_write_are_left_alone(calls, kind):
+    ours, x = layer(), UNSAFE[kind]()
+    with torch.no_grad():
+        ours(draw(2, 16, 6, 6))
+        kept, output = x.detach().clone(), ours(x)
+        assert torch.equal(output, functional(ours, x))
+    assert not any(calls)
+    assert torch.equal(x.detach(), kept)
+
+
+def test_gradients_transforms_and_modes_are_left_alone(calls):
+    ours, x = layer(), draw(2, 16, 6, 6)
+    ours.eval()
+    with torch.no_grad():
+        ours(x)
+        expected = functional(ours, x)
+        calls.clear()
+        assert torch.allclose(vmap(ours)(x[:, None])[:, 0], expected, atol=1e-6)
+        with FlopCounterMode(display=False):
+            ours(x)
+        with torch.autograd.forward_ad.dual_level():
+            ours(x)
+        assert torch.equal(torch.jit.trace(ours, x, check_trace=False)(x), expected)
+        shared = ours.weight.detach()[:, :, :1, :1].expand(-1, -1, 6, 6)
+        ours(shared)
+    ours(x).sum().backward()
+    assert ours.weight.grad is not None
+    functional_call(ours, {"weight": ours.weight * 2}, (x,))
+    assert not any(calls)
+
+
+def test_the_input_is_restored_when_the_convolution_raises(calls):
+    ours, x = layer(), draw(2, 16, 6, 6)
+    kept = x.clone()
+    with torch.no_grad():
+        ours(x)
+        ours.weight = nn.Parameter(ours.weight.detach().double())
+        with pytest.raises(RuntimeError, match="type"):
+            ours(x)
+    assert torch.equal(x, kept)
+
+
+def test_another_permutation_is_used_at_once_and_a_wrong_one_refused(calls):
+    ours, other, x = layer(seed=1), layer(seed=2), draw(2, 16, 6, 6)
+    with torch.no_grad():
+        ours(x)
+        ours.load_state_dict(other.state_dict())
+        assert torch.equal(ours(x), functional(other, x))
+        ours.permutation[0] = 10**9
+        with pytest.raises(ValueError, match="not a permutation"):
+            ours(x)
+
+
+def test_an_index_outside_is_refused_and_the_input_restored(kernel):
+    """Where nobody looks at π, as in a compiled graph, memory outside is still not read."""
+    ours, x = layer(), draw(2, 16, 6, 6)
+    kept, order = x.clone(), ours.permutation.clone()
+    order[5] = -1
+    geometry = (1, 1), (1, 1), (1, 1), 1
+    with pytest.raises(IndexError, match="outside 0"):
+        kernel.conv2d(x, ours.weight.detach(), None, order, order._version, order, 16, 6, 6, 0, 1, *geometry)
+    assert torch.equal(x, kept)
+
+
+def test_autocast_gives_what_the_functional_form_gives(calls):
+    ours, x = layer(), draw(2, 16, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        ours(x)
+        assert torch.equal(ours(x), functional(ours, x))
+    assert calls == [True]
+
+
+def test_threads_do_not_disturb_each_other(calls):
+    model = nn.Sequential(layer(), nn.ReLU(), layer(8, 8, alpha=0.5), nn.ReLU(), layer(8, 4, groups=2))
+    inputs = [draw(2, 16, 6, 6, seed=number) for number in range(4)]
+    wrong = []
+    with torch.no_grad():
+        expected = [model(x) for x in inputs]
+
+    def work(number):
+        with torch.no_grad():
+            wrong.extend(number for _ in range(100) if not torch.equal(model(inputs[number]), expected[number]))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert all(calls)
+
+
+def test_the_operator_of_compiled_graphs_is_its_own(kernel):
+    """In a fresh process, since an operator has one implementation in each."""
+    code = """
+import torch
+from ssconv_lib import SSConv2d, native
+assert native.load() is not None
+for memory_format in (torch.contiguous_format, torch.channels_last):
+    ours = SSConv2d(16, 8, 3, padding=1, alpha=.3, spatial_size=6)
+    x = torch.randn(2, 16, 6, 6).to(memory_format=memory_format)
+    order = ours.permutation if x.is_contiguous() else ours._check_permutation().native[2]
+    with torch.no_grad():
+        args = order, not x.is_contiguous(), 0, 1, (1, 1), (1, 1), (1, 1), 1
+        for form in (x, x.contiguous(), x.expand(2, -1, -1, -1)):
+            output = torch.ops.ssconv.conv2d(form, ours.weight, ours.bias, *args)
+            assert torch.allclose(output, ours._conv_forward(ours.shuffle(x), ours.weight, ours.bias), atol=1e-6)
+        try:
+            torch.ops.ssconv.conv2d(x, ours.weight, ours.bias, order + 1, *args[1:])
+        except IndexError:
+            print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=_environment(), check=False
+    )
+    assert done.stdout == "done\ndone\n", done.stderr
+
+
+def _environment():
+    import os
+
+    return {**os.environ, "SSCONV_NATIVE": "1"}
+
+
+def test_without_a_compiler_the_command_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert main(["build"]) == 1
+    assert "could not be built" in capsys.readouterr().err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing half is left"
+
+
+def test_what_cannot_be_loaded_is_reported_and_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.path().parent.mkdir(parents=True)
+    native.path().write_bytes(b"not a library")
+    with pytest.warns(UserWarning, match="can't be loaded"):
+        assert native.open_module() is None
+    assert SSConv2d(16, 8, 1, alpha=0.3, spatial_size=2)(draw(1, 16, 2, 2)).shape == (1, 8, 2, 2)
