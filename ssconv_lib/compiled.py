@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import native
-from .inplace import Geometry, can_write, convolution_backward, memory_order, unshuffle_, where, while_shuffled
+from .inplace import Geometry, Places, can_write, convolution_backward, memory_order, where, while_shuffled
 
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
 _SHUFFLE = "Tensor order, bool channels_last, SymInt start, SymInt step"  # π in the order of x's memory
@@ -55,8 +55,8 @@ def is_dense(x: Tensor) -> bool:
 
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *shuffle_and_geometry: Any) -> Tensor:
     order, channels_last, start, step, *geometry = shuffle_and_geometry
-    x, *found = _find(x, weight, order, channels_last, start, step)
-    return while_shuffled(*found, lambda: torch.conv2d(x, weight, bias, *geometry))
+    x, found = _find(x, weight, order, channels_last, start, step)
+    return while_shuffled(found, lambda: torch.conv2d(x, weight, bias, *geometry))
 
 
 # on the CPU the compiled form, where it was built, brings its own
@@ -68,27 +68,26 @@ def _conv2d_backward(
     grad: Tensor, x: Tensor, weight: Tensor, has_bias: bool, *shuffle_and_geometry: Any
 ) -> tuple[Tensor, ...]:
     *shuffle, stride, padding, dilation, groups, needed = shuffle_and_geometry
-    x, *found = _find(x, weight, *shuffle)
+    x, found = _find(x, weight, *shuffle)
     geometry = stride, padding, dilation, groups
-    dx, *rest = while_shuffled(*found, lambda: convolution_backward(grad, x, weight, has_bias, geometry, needed))
+    dx, *rest = while_shuffled(found, lambda: convolution_backward(grad, x, weight, has_bias, geometry, needed))
     if needed[0]:
         like = dx
-        dx, *found = _find(dx, weight, *shuffle)
-        unshuffle_(*found)
+        dx, found = _find(dx, weight, *shuffle)
+        found.unshuffle_()
         dx = dx if dx is like else torch.empty_like(like).copy_(dx)
     return _filled(grad, (dx, *rest), needed)
 
 
 def _find(
     x: Tensor, weight: Tensor, order: Tensor, channels_last: bool, start: int, step: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x as it can be written, a copy if need be, the values that move, and π for each image."""
+) -> tuple[Tensor, Places]:
+    """Return x as it can be written, a copy if need be, and the values that move in it."""
     if channels_last == x.is_contiguous() or not is_dense(x) or not can_write(x, weight):
         x = x.clone(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     s = order.shape[0] // (x.shape[2] * x.shape[3])
     size, stride, offset = where(x.shape, slice(start, start + (s - 1) * step + 1, step), not channels_last)
-    data = x if x.is_inference() else x.data
-    return x, data.as_strided(size, stride, x.storage_offset() + offset), order.expand(len(x), -1)
+    return x, Places(x, size, stride, offset, order.expand(len(x), -1))
 
 
 def _filled(grad: Tensor, grads: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor, ...]:

@@ -191,7 +191,7 @@ class SSConv2d(nn.Conv2d):
         if found is None:
             return None
         if not torch.is_grad_enabled() or not (input.requires_grad or _requires_grad(weight, bias)):
-            return while_shuffled(*found, lambda: self._conv_forward(input, weight, bias))
+            return while_shuffled(found, lambda: self._conv_forward(input, weight, bias))
         geometry = self._geometry()
         if geometry is None:
             return None

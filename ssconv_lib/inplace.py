@@ -9,6 +9,7 @@ bit for bit.
 
 import functools
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 
+from . import native
 from .shuffle import spatial_shuffle
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]  # stride, padding, dilation, groups
@@ -49,16 +51,12 @@ class Moves:
         start, step = self.chosen.start, self.chosen.step
         return self.permutation, self.version, order, self._channels, *self._size, start, step
 
-    def find(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return the values that move, as a view of x, and π in the order of x's memory, once for each image.
-
-        Args:
-            x: Tensor[N, C, H, W], strided.
+    def find(self, x: Tensor) -> "Places | NativePlaces | None":
+        """Find the values that move in x, Tensor[N, C, H, W], strided.
 
         Returns:
-            A view of shape (N, m) or (N, s, HW), of channels_last (N, HW, s), and one of π of shape (N, m). What is
-            written to the first does not raise x's version. None if x is of another size, contiguous in neither
-            memory format, or not to be written to; or if a CUDA graph is being captured and π is not known yet.
+            Where they are. None if x is of another size or contiguous in neither memory format, or if a CUDA graph is
+            being captured and π is not known in the order of x's memory.
         """
         contiguous = x.is_contiguous()
         if not contiguous and not x.is_contiguous(memory_format=torch.channels_last):
@@ -70,9 +68,10 @@ class Moves:
                 return None
             self._known[contiguous] = known
         _, size, stride, start, rows = known
-        data = x if x.is_inference() else x.data  # inference tensors have no version
-        places = data.as_strided(size, stride, x.storage_offset() + start) if start else data.as_strided(size, stride)
-        return places, rows
+        kernel = native.load()
+        if kernel is not None and x.is_cpu and x.element_size() > 1:
+            return NativePlaces(kernel, x, self._orders[contiguous], self.chosen)
+        return Places(x, size, stride, start, rows)
 
     def _derive(self, x: Tensor, contiguous: bool) -> tuple | None:
         if x.dim() != 4 or x.shape[1:] != (self._channels, *self._size):
@@ -106,29 +105,72 @@ def memory_order(permutation: Tensor, size: tuple[int, int]) -> Tensor:
     return (permutation % area * s + permutation // area).view(s, area).t().reshape(-1)
 
 
-def while_shuffled(places: Tensor, rows: Tensor, do: Callable[[], Any]) -> Any:
-    """Return what `do` returns while the values at `places` are in the order of π; then put them back, in any case.
-
-    Args:
-        places: The values that move, from `Moves.find`.
-        rows: π for each image, (N, m).
-        do: Reads the tensor that the places are in.
-    """
-    saved = places.clone(memory_format=torch.contiguous_format)
+def while_shuffled(places: "Places | NativePlaces", do: Callable[[], Any]) -> Any:
+    """Return what `do` returns while the values at `places` are in the order of π; then put them back, in any case."""
+    saved = places.shuffle_()
     try:
-        if places.dim() == 2:
-            torch.gather(saved, 1, rows, out=places)
-        else:
-            places.copy_(saved.view(rows.shape).gather(1, rows).view(places.shape))
         return do()
     finally:
-        places.copy_(saved)
+        places.restore_(saved)
 
 
-def unshuffle_(places: Tensor, rows: Tensor) -> None:
-    """Undo π in place, which is Pᵀ, the gradient of P: the value at k goes back to π[k]."""
-    moved = places.clone(memory_format=torch.contiguous_format).view(rows.shape)
-    places.copy_(torch.empty_like(moved).scatter_(1, rows, moved).view(places.shape))
+class Places:
+    """The values that move in a tensor x: a view, (N, m) or (N, s, HW), of channels_last (N, HW, s).
+
+    Args:
+        x: Tensor[N, C, H, W]. What is written to it here does not raise its version.
+        size: Of the view, from `where`.
+        stride: Its strides.
+        start: Its offset in x.
+        rows: π in the order of x's memory, once for each image: (N, m).
+    """
+
+    __slots__ = ("rows", "values")
+
+    def __init__(self, x: Tensor, size: tuple[int, ...], stride: tuple[int, ...], start: int, rows: Tensor) -> None:
+        data = x if x.is_inference() else x.data  # inference tensors have no version
+        offset = (x.storage_offset() + start,) if start else ()
+        self.values, self.rows = data.as_strided(size, stride, *offset), rows
+
+    def shuffle_(self) -> Tensor:
+        """Write the values in the order of π, out[k] = in[π[k]], and return what was there."""
+        values, rows = self.values, self.rows
+        saved = values.clone(memory_format=torch.contiguous_format)
+        if values.dim() == 2:
+            torch.gather(saved, 1, rows, out=values)
+        else:
+            values.copy_(saved.view(rows.shape).gather(1, rows).view(values.shape))
+        return saved
+
+    def restore_(self, saved: Tensor) -> None:
+        """Write back what was there."""
+        self.values.copy_(saved)
+
+    def unshuffle_(self) -> None:
+        """Undo π, which is Pᵀ, the gradient of P: the value at k goes back to π[k]."""
+        moved = self.values.clone(memory_format=torch.contiguous_format).view(self.rows.shape)
+        self.values.copy_(torch.empty_like(moved).scatter_(1, self.rows, moved).view(self.values.shape))
+
+
+class NativePlaces:
+    """The same by the compiled form, for a tensor on the CPU."""
+
+    __slots__ = ("chosen", "kernel", "order", "x")
+
+    def __init__(self, kernel: ModuleType, x: Tensor, order: Tensor, chosen: slice) -> None:
+        self.kernel, self.x, self.order, self.chosen = kernel, x, order, chosen
+
+    def shuffle_(self) -> Tensor:
+        """Write the values in the order of π, and return what was there."""
+        return self.kernel.shuffle(self.x, self.order, self.chosen.start, self.chosen.step)
+
+    def restore_(self, saved: Tensor) -> None:
+        """Write back what was there."""
+        self.kernel.restore(self.x, saved, self.chosen.start, self.chosen.step)
+
+    def unshuffle_(self) -> None:
+        """Undo π."""
+        self.kernel.unshuffle(self.x, self.order, self.chosen.start, self.chosen.step)
 
 
 def as_autocast(x: Tensor, *parameters: Tensor | None) -> list[Tensor | None]:
@@ -177,13 +219,13 @@ class ShuffledConv(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         moves: Moves,
-        found: tuple[Tensor, Tensor],
+        found: Places | NativePlaces,
         geometry: Geometry,
     ) -> Tensor:
         """Return y = conv(P(x)), Tensor[N, O, H', W']."""
         ctx.save_for_backward(x, weight, moves.permutation)  # π too, so that its version is looked at
         ctx.moves, ctx.geometry, ctx.has_bias = moves, geometry, bias is not None
-        return while_shuffled(*found, lambda: torch.conv2d(x, weight, bias, *geometry))
+        return while_shuffled(found, lambda: torch.conv2d(x, weight, bias, *geometry))
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -196,11 +238,11 @@ class ShuffledConv(torch.autograd.Function):
             return convolution_backward(grad, x, weight, ctx.has_bias, ctx.geometry, needed)
 
         if once and can_write(x, weight) and can_write(x, grad) and (found := moves.find(x)):
-            dx, dw, db = while_shuffled(*found, lambda: of(x))
+            dx, dw, db = while_shuffled(found, lambda: of(x))
         else:
             dx, dw, db = of(spatial_shuffle(x, permutation, moves.chosen))
         if needed[0] and once and can_write(dx, grad) and (found := moves.find(dx)):
-            unshuffle_(*found)
+            found.unshuffle_()
         elif needed[0]:
             dx = spatial_shuffle(dx, permutation.argsort(), moves.chosen)
         return dx, dw, db, None, None, None

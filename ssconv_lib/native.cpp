@@ -30,13 +30,22 @@ struct Places {
 
   int64_t moved() const { return rows * length; }  // m, an image's values
 
-  // Call f(image's first value, number of the image), on all threads: an image's rows stay in one core's cache.
+  // Call f(an image's first value, its number), on all threads.
   template <class T, class F>
   void each(T* x, F f) const {
     const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, moved()));
     at::parallel_for(0, images, grain, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) f(x + n * image + start, n);
     });
+  }
+
+  // Call f(a row's first value, its number), having asked memory for rows to come.
+  template <class T, class F>
+  void each_row(T* image, F f) const {
+    for (int64_t i = 0; i < rows; ++i) {
+      __builtin_prefetch(image + (i + AHEAD) * row, 1);
+      f(image + i * row, i);
+    }
   }
 };
 
@@ -47,79 +56,98 @@ Places places(const Tensor& x, int64_t shuffled, int64_t start, int64_t step) {
   return {x.size(0), channels * area, start, area, channels, shuffled, step};
 }
 
-// While it lives, the values are in the order of the permutation.
+// Save the values that move and write them in the order of the permutation; an image at a time, so that its rows are
+// still in the cache when they are written.
 template <class T>
-class Shuffled {
- public:
-  Shuffled(Tensor& x, const Tensor& order, const Places& p)
-      : saved_(at::empty({p.images * p.moved()}, x.options().requires_grad(false))),
-        x_(static_cast<T*>(x.data_ptr())),
-        from_(static_cast<T*>(saved_.data_ptr())),
-        places_(p) {
-    const int64_t m = p.moved();
-    const int64_t* pi = order.const_data_ptr<int64_t>();
-    std::atomic<bool> outside{false};
-    p.each(x_, [&](T* x, int64_t n) {
-      T* saved = from_ + n * m;
-      for (int64_t i = 0; i < p.rows; ++i) {
-        const T* row = x + i * p.row;
-        __builtin_prefetch(row + AHEAD * p.row, 1);
-        for (int64_t j = 0; j < p.length; ++j) saved[i * p.length + j] = row[j * p.step];
-      }
-      bool wrong = false;
-      for (int64_t i = 0; i < p.rows; ++i) {
-        T* row = x + i * p.row;
-        const int64_t* of_row = pi + i * p.length;
-        for (int64_t j = 0; j < p.length; ++j) {
-          const int64_t k = of_row[j];
-          if (static_cast<uint64_t>(k) < static_cast<uint64_t>(m)) row[j * p.step] = saved[k];
-          else wrong = true;
+bool shuffle_as(T* x, T* saved, const int64_t* order, const Places& p) {
+  const int64_t m = p.moved();
+  std::atomic<bool> outside{false};
+  p.each(x, [&](T* image, int64_t n) {
+    T* kept = saved + n * m;
+    p.each_row(image, [&](T* row, int64_t i) {
+      for (int64_t j = 0; j < p.length; ++j) kept[i * p.length + j] = row[j * p.step];
+    });
+    bool wrong = false;
+    p.each_row(image, [&](T* row, int64_t i) {
+      for (int64_t j = 0; j < p.length; ++j) {
+        const int64_t k = order[i * p.length + j];
+        if (static_cast<uint64_t>(k) < static_cast<uint64_t>(m)) {
+          row[j * p.step] = kept[k];
+        } else {
+          wrong = true;  // and memory outside is not read
         }
       }
-      if (wrong) outside = true;
     });
-    if (outside) {
-      restore();
-      TORCH_CHECK_INDEX(false, "the permutation of an ss convolution has a value outside 0 … ", m - 1);
-    }
-  }
-  ~Shuffled() { restore(); }
-  Shuffled(const Shuffled&) = delete;
-
- private:
-  void restore() {
-    const Places& p = places_;
-    p.each(x_, [&](T* x, int64_t n) {
-      const T* saved = from_ + n * p.moved();
-      for (int64_t i = 0; i < p.rows; ++i) {
-        T* row = x + i * p.row;
-        __builtin_prefetch(row + AHEAD * p.row, 1);
-        for (int64_t j = 0; j < p.length; ++j) row[j * p.step] = saved[i * p.length + j];
-      }
-    });
-  }
-  Tensor saved_;
-  T* x_;
-  T* from_;
-  Places places_;
-};
-
-template <class T>
-Tensor convolve_as(Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& order,
-                   const Places& p, IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation, int64_t groups) {
-  Shuffled<T> shuffled(x, order, p);
-  return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
+    if (wrong) outside = true;
+  });
+  return !outside;
 }
 
-// conv(P(x)), by elements of the same width, whatever their type is.
-Tensor convolve(Tensor x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& order, int64_t start,
-                int64_t step, IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation, int64_t groups) {
-  const int64_t area = x.size(2) * x.size(3);
-  const Places p = places(x, area ? order.size(0) / area : 0, start, step);
-  const auto with = x.element_size() == 2   ? convolve_as<uint16_t>
-                    : x.element_size() == 4 ? convolve_as<uint32_t>
-                                            : convolve_as<uint64_t>;
-  return with(x, weight, bias, order.contiguous(), p, stride, padding, dilation, groups);
+template <class T>
+void restore_as(T* x, const T* saved, const Places& p) {
+  p.each(x, [&](T* image, int64_t n) {
+    const T* kept = saved + n * p.moved();
+    p.each_row(image, [&](T* row, int64_t i) {
+      for (int64_t j = 0; j < p.length; ++j) row[j * p.step] = kept[i * p.length + j];
+    });
+  });
+}
+
+// Do something with memory by elements of x's width, whatever their type is.
+template <class F>
+auto by_width(const Tensor& x, F f) {
+  if (x.element_size() == 2) return f(uint16_t{});
+  if (x.element_size() == 4) return f(uint32_t{});
+  TORCH_CHECK(x.element_size() == 8, "an ss convolution of ", x.dtype(), ": expected elements of 2, 4 or 8 bytes");
+  return f(uint64_t{});
+}
+
+template <class T>
+T* at_of(const Tensor& tensor) {
+  return static_cast<T*>(tensor.data_ptr());
+}
+
+void restore(const Tensor& x, const Tensor& saved, int64_t start, int64_t step) {
+  const int64_t images = std::max<int64_t>(1, x.size(0)), area = std::max<int64_t>(1, x.size(2) * x.size(3));
+  const Places p = places(x, saved.size(0) / images / area, start, step);
+  by_width(x, [&](auto width) { restore_as(at_of<decltype(width)>(x), at_of<decltype(width)>(saved), p); });
+}
+
+// Shuffle x in place, and return what it held; x is in a memory format of its own, contiguous or channels_last.
+Tensor shuffle(const Tensor& x, const Tensor& order, int64_t start, int64_t step) {
+  const int64_t area = std::max<int64_t>(1, x.size(2) * x.size(3));
+  const Places p = places(x, order.size(0) / area, start, step);
+  const Tensor pi = order.contiguous();
+  Tensor saved = at::empty({p.images * p.moved()}, x.options().requires_grad(false));
+  const bool right = by_width(x, [&](auto width) {
+    using T = decltype(width);
+    return shuffle_as(at_of<T>(x), at_of<T>(saved), pi.const_data_ptr<int64_t>(), p);
+  });
+  if (!right) restore(x, saved, start, step);
+  TORCH_CHECK_INDEX(right, "the permutation of an ss convolution has a value outside 0 … ", p.moved() - 1);
+  return saved;
+}
+
+// Undo π in place, which is its transpose: the value at k goes back to π[k].
+void unshuffle(const Tensor& x, const Tensor& order, int64_t start, int64_t step) {
+  const int64_t area = std::max<int64_t>(1, x.size(2) * x.size(3));
+  const Places p = places(x, order.size(0) / area, start, step);
+  const int64_t m = p.moved();
+  Tensor inverse = at::empty_like(order, at::MemoryFormat::Contiguous);
+  inverse.scatter_(0, order, at::arange(m, order.options()));
+  shuffle(x, inverse, start, step);
+}
+
+// conv(P(x)); x is as it was when this returns or throws.
+Tensor convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& order,
+                int64_t start, int64_t step, IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation,
+                int64_t groups) {
+  struct Shuffled {
+    const Tensor &x, saved;
+    int64_t start, step;
+    ~Shuffled() { restore(x, saved, start, step); }
+  } shuffled{x, shuffle(x, order, start, step), start, step};
+  return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
 }
 
 bool is_dense(const Tensor& x) { return x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast); }
@@ -163,4 +191,10 @@ Tensor compiled_conv2d(const Tensor& x, const Tensor& weight, const std::optiona
 
 TORCH_LIBRARY_IMPL(ssconv, CPU, library) { library.impl("conv2d", &compiled_conv2d); }
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) { module.def("conv2d", &conv2d); }
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  const auto free = pybind11::call_guard<pybind11::gil_scoped_release>();
+  module.def("conv2d", &conv2d);
+  module.def("shuffle", &shuffle, free);
+  module.def("restore", &restore, free);
+  module.def("unshuffle", &unshuffle, free);
+}

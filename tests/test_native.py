@@ -8,12 +8,12 @@ import threading
 import pytest
 import torch
 from hypothesis import given, settings
-from test_inplace import CASES, UNSAFE, built, draw, layer
+from test_inplace import CASES, UNSAFE, both, built, draw, layer, train
 from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssconv_lib import SSConv2d, native
+from ssconv_lib import SSConv2d, inplace, native
 from ssconv_lib.__main__ import main
 
 pytestmark = pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler here")
@@ -36,6 +36,8 @@ def calls(kernel, monkeypatch):
     taken = []
 
     class Kernel:
+        shuffle, restore, unshuffle = map(staticmethod, (kernel.shuffle, kernel.restore, kernel.unshuffle))
+
         @staticmethod
         def conv2d(*args):
             output = kernel.conv2d(*args)
@@ -54,7 +56,7 @@ def functional(ours, x):
 @given(case=CASES)
 @pytest.mark.filterwarnings("ignore:alpha=")
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-def test_outputs_are_those_of_the_functional_form_bit_for_bit(kernel, case):
+def test_outputs_and_gradients_are_those_of_the_functional_form_bit_for_bit(kernel, case):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "load", lambda: kernel)
         ours, x = built(case)
@@ -69,6 +71,8 @@ def test_outputs_are_those_of_the_functional_form_bit_for_bit(kernel, case):
         assert x._version == version
         with torch.inference_mode():
             assert torch.equal(ours(x.clone()), expected)
+        for one, other in zip(*both(ours, x, train), strict=True):
+            assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -148,6 +152,32 @@ def test_an_index_outside_is_refused_and_the_input_restored(kernel):
     assert torch.equal(x, kept)
 
 
+def test_training_uses_it_and_restores_the_input_when_the_backward_raises(kernel, monkeypatch):
+    monkeypatch.setattr(native, "load", lambda: kernel)
+    ours, x = layer(), draw(2, 16, 6, 6)
+    kept, output = x.clone(), ours(x)
+    assert type(ours._check_permutation().find(x)) is inplace.NativePlaces
+    assert torch.equal(x, kept)
+    monkeypatch.setattr(inplace, "convolution_backward", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        output.sum().backward()
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_shuffle_restore_and_unshuffle_are_each_others_inverses(kernel, channels_last):
+    x = draw(3, 5, 4, 6).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    kept, order = x.clone(), torch.randperm(2 * 24)
+    saved = kernel.shuffle(x, order, 1, 2)
+    places = x[:, 1:4:2].permute(0, 2, 3, 1) if channels_last else x[:, 1:4:2]
+    assert torch.equal(places.flatten(1), saved.view(3, 48)[:, order])
+    kernel.unshuffle(x, order, 1, 2)
+    assert torch.equal(x, kept)
+    kernel.shuffle(x, order, 1, 2)
+    kernel.restore(x, saved, 1, 2)
+    assert torch.equal(x, kept)
+
+
 def test_autocast_gives_what_the_functional_form_gives(calls):
     ours, x = layer(), draw(2, 16, 6, 6)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
@@ -180,7 +210,7 @@ def test_the_operator_of_compiled_graphs_is_its_own(kernel):
     """In a fresh process, since an operator has one implementation in each."""
     code = """
 import torch
-from ssconv_lib import SSConv2d, native
+from ssconv_lib import SSConv2d, inplace, native
 assert native.load() is not None
 for memory_format in (torch.contiguous_format, torch.channels_last):
     ours = SSConv2d(16, 8, 3, padding=1, alpha=.3, spatial_size=6)
