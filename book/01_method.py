@@ -160,7 +160,8 @@ sources.show(channel_slice, spatial_shuffle, SSConv2d.forward)
 
 # %% [markdown]
 # `gather` is π: position k gets the value at `permutation[k]`, over all chosen channels at once. π is a buffer, so it
-# is saved with the weights.
+# is saved with the weights. The last line of `forward` is Eq. 1; where it is safe, the lines before give the same
+# output without copying the input (chapter 4).
 #
 # Where ⌊αC⌋ is 0 the layer must be the plain convolution, to the last bit:
 
@@ -278,9 +279,9 @@ chapter.table(costs, "cost", show=costs.assign(**with_commas))
 
 # %% [markdown]
 # `converted` leaves out the stem and downsampling layers; `active` are those wide enough to shuffle a channel. The
-# shuffles of one image move `moved` values. Listing 1's `cat` writes `listing_copies` values at the same α, and so,
-# for now, does the plain form of our layer; a faster one is to come. What a layer does hold is π, eight bytes a value
-# moved (`pi_bytes`), in the state dict too.
+# shuffles of one image move `moved` values, which is all that our layer writes; Listing 1's `cat` writes
+# `listing_copies` values at the same α. Chapter 4 measures what that means in time and memory. What a layer does hold
+# is π, eight bytes a value moved (`pi_bytes`), in the state dict too.
 
 # %% [markdown]
 # ## In your own model

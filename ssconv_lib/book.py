@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from . import figures, study
 from .files import write_whole
 from .paths import results_dir
+from .plan import Profile
+from .speed import measure_missing
 from .workers import train_missing
 
 
@@ -22,6 +24,7 @@ class Chapter:
 
     def __init__(self, number: str, profile: str) -> None:
         warnings.showwarning = lambda message, *_: print(f"warning: {message}")  # no paths in a notebook
+        warnings.filterwarnings("ignore", message="IProgress not found")  # what timm imports asks for a widget
         figures.use_style()
         self.number = number
         self.profile = study.load_profile(profile)
@@ -49,19 +52,43 @@ class Chapter:
 
     def evidence(self, name: str) -> list[pd.DataFrame]:
         """A study's records at each profile that has some: the project's, cheapest first, and the one in force."""
-        profiles = {known: study.load_profile(known) for known in study.profile_names()}
-        profiles[self.profile.name] = self.profile
-        frames = [study.frame(profile, name) for profile in profiles.values() if name in profile.studies]
+        frames = [study.frame(profile, name) for profile in self._profiles() if name in profile.studies]
         return [frame for frame in frames if len(frame)]
+
+    def speeds(self, name: str) -> pd.DataFrame:
+        """A study of speed at each profile that has it, an arm a row (see `study.speed_frame`): the evidence of all.
+
+        In `quick`, what this machine has not measured yet is measured first.
+        """
+        if self.profile.trains_in_chapter and name in self.profile.speed_studies:
+            measure_missing(self.profile, name)
+        with_study = [profile for profile in self._profiles() if name in profile.speed_studies]
+        frames = [study.speed_frame(profile, name) for profile in with_study]
+        return pd.concat([frame for frame in frames if len(frame)] or [study.empty_speed_frame()], ignore_index=True)
+
+    def _profiles(self) -> list[Profile]:
+        """The project's, cheapest first, and the one in force."""
+        profiles = {known: study.load_profile(known) for known in study.profile_names()}
+        return [*{**profiles, self.profile.name: self.profile}.values()]
 
     def missing(self, name: str) -> Markdown:
         """How much of a study is there, and the command for the rest."""
+        if name in self.profile.speed_studies:
+            return self._unmeasured(name)
         if name not in self.profile.studies:
             return Markdown(f"The profile `{self.profile.name}` has no study `{name}`.")
         planned, lacking = len(self.profile.runs(name)), len(study.missing(self.profile, name))
         text = f"Study `{name}`: {planned - lacking} of {planned} runs have a record."
         if lacking:
             text += f" To train the rest: `{self.profile.train_command(name)}` (after `make`: `.venv/bin/python`)."
+        return Markdown(text)
+
+    def _unmeasured(self, name: str) -> Markdown:
+        """The same for a study of speed, which any machine may have measured."""
+        row = study.status(self.profile).set_index("study").loc[name]
+        text = f"Study `{name}`: {row['there']} of {row['planned']} cases have a record, of this machine or another."
+        if not self.profile.trains_in_chapter:
+            text += f" To measure on this one: `{self.profile.bench_command(name)}` (after `make`: `.venv/bin/python`)."
         return Markdown(text)
 
     def table(self, data: pd.DataFrame, name: str, show: pd.DataFrame | None = None) -> HTML | Markdown:

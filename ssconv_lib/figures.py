@@ -17,7 +17,7 @@ from .files import write_whole
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6E6E6E"
 PALETTE = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY]
-COLOUR = {"conv": GREY, "ss": BLUE, "paper": VERMILION}
+COLOUR = {"conv": GREY, "ss": BLUE, "listing": ORANGE, "paper": VERMILION}
 
 STYLE = {
     "axes.edgecolor": "#444444",

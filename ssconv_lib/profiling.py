@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from .arms import build_arms, build_network, convert
+from .arms import Arm, build_arms, build_network, convert
 from .conv import SSConv2d
 from .listing import values_copied
 from .speed import fair_gpu, timer
@@ -47,14 +47,31 @@ def profile_ops(run: SpeedRun, arm: str, device: str = "cpu", *, steps: int = 3)
     """
     if arm not in run.arms:
         raise ValueError(f"arm {arm!r}: expected one of {', '.join(run.arms)}")
-    on_gpu = device.startswith("cuda")
     with fair_gpu():
         chosen = build_arms(run, device)[arm]
         for _ in range(2):
             chosen.step()
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-        with profile(activities=activities) as profiled:
-            wall = timer(chosen.step, steps, device)()
+        return _profiled(chosen, device, steps)
+
+
+def profile_arms(run: SpeedRun, device: str = "cpu", *, rounds: int = 5) -> dict[str, pd.DataFrame]:
+    """Profile a step of each arm in turn, and return of each its fastest: `profile_ops`, by the arm's name."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    with fair_gpu():
+        arms = build_arms(run, device)
+        for number in range(-1, rounds):
+            for name, arm in arms.items():
+                table = _profiled(arm, device, 1)
+                if number >= 0:
+                    found.setdefault(name, []).append(table)
+    return {name: min(tables, key=lambda table: table["seconds"].sum()) for name, tables in found.items()}
+
+
+def _profiled(arm: Arm, device: str, steps: int) -> pd.DataFrame:
+    on_gpu = device.startswith("cuda")
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiled:
+        wall = timer(arm.step, steps, device)()
     rows = []
     for event in profiled.key_averages():
         seconds = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6

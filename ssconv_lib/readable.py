@@ -11,6 +11,12 @@ NAMES = {
     "resnext29_2x16d": "ResNeXt-29 (2x16d)",
     "long_range_cnn": "small CNN, generated task",
     "long_range_resnext": "small grouped CNN, generated task",
+    "resnet50": "ResNet50",
+    "densenet121": "DenseNet121",
+    "resnext50_32x4d": "ResNeXt-50 (32x4d)",
+    "seresnet50": "SEResNet50",
+    "conv3x3": "3×3 convolution",
+    "conv1x1": "1×1 convolution",
 }
 
 

@@ -13,9 +13,12 @@ import pytest
 
 from ssconv_lib import study
 from ssconv_lib.paths import ROOT
+from ssconv_lib.speedrun import SpeedRun
 
 TINY = Path(__file__).with_name("tiny.toml")
 RECORDS = ROOT / "results" / "records"
+SPEED_RECORDS = [*(RECORDS / "laptop").glob("speed-resnet50-*-160px-*")]
+TABLE4_RECORDS = [*(RECORDS / "laptop").glob("speed-resnet50-*-224px-*")]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,17 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "02_pairs_needed",
         "02_alpha_selection",
         "02_verdicts",
+        "04_table4",
+        *(["04_table4_ratios"] if TABLE4_RECORDS else []),
+        "04_networks",
+        "04_networks_ratios",
+        "04_memory",
+        "04_scaling",
+        "04_compiled",
+        "04_traffic",
+        "04_parts",
+        "04_extra_time",
+        "04_verdicts",
     }
     for figure in (tiny / "figures").glob("*.png"):
         assert figure.with_suffix(".svg").exists()
@@ -109,8 +123,8 @@ def test_chapter_1_finds_no_cost_in_parameters_or_macs(tiny):
 
 def test_chapter_2_trained_the_profiles_runs(tiny, places):
     profile = study.load_profile(TINY)
-    hashes = {path.stem.rpartition("-")[2] for path in (places / "records" / "tiny").glob("*.json")}
-    assert hashes == {run.hash for run in profile.runs()}
+    records = (places / "records" / "tiny").glob("[!s]*.json")  # those of speed begin with it
+    assert {path.stem.rpartition("-")[2] for path in records} == {run.hash for run in profile.runs()}
     sweep = table(tiny, "02_fig2")
     assert sweep["alpha"].value_counts().to_dict() == {0: 2, 0.0625: 2, 0.25: 2, 1: 2}
     assert sweep["error"].between(0, 100).all()
@@ -124,10 +138,43 @@ def test_chapter_2_puts_the_paper_first(tiny):
     assert table1["n, tiny (generated task)"].tolist() == [2] * 5
 
 
+def test_chapter_4_measured_the_profiles_cases(tiny, places):
+    records = [json.loads(path.read_text()) for path in (places / "records" / "tiny").glob("speed-*.json")]
+    planned = {run.hash for run in study.load_profile(TINY).speed_runs()}
+    assert {SpeedRun.from_dict(record["run"]).plan.hash for record in records} == planned
+    networks = table(tiny, "04_networks")
+    own = networks[networks["source"].str.startswith("tiny: ")]
+    first = [record for record in records if (record["run"]["alpha"], record["run"]["channels"]) == (0.04, 64)]
+    of = {record["run"]["memory_format"]: record["arms"] for record in first}
+    assert sorted(own["memory_format"]) == sorted(of) == ["channels_last", "nchw"]
+    for row in own.itertuples():
+        assert row.ss == pytest.approx(of[row.memory_format]["ss"]["ratio"], rel=1e-4)
+        assert row.listing_low == pytest.approx(of[row.memory_format]["listing"]["ratio_quartiles"][0], rel=1e-4)
+    scaling = table(tiny, "04_scaling")
+    assert scaling["axis"].value_counts().to_dict() == {"alpha": 4, "channels": 4}
+
+
+def test_chapter_4_counts_what_has_to_move(tiny):
+    traffic = table(tiny, "04_traffic").set_index("what")
+    least = 2 * 4 * 309_582 / 1e6
+    assert traffic["MB"].tolist()[1:3] == pytest.approx([least, 3 * least], rel=1e-4)
+    assert traffic["MB"].iloc[3] == pytest.approx(2 * 4 * (8_203_776 + 309_582) / 1e6, rel=1e-4)
+    parts = table(tiny, "04_parts")
+    assert parts.groupby("arm")["ms"].sum().gt(0).to_dict() == {"conv": True, "listing": True, "ss": True}
+
+
+def test_chapter_4_puts_the_paper_first_and_tells_nothing_from_two_rounds(tiny):
+    table4 = table(tiny, "04_table4")
+    assert table4["ms"].tolist()[:3] == [1.44, 1.66, 2.11]
+    verdicts = table(tiny, "04_verdicts")
+    own = verdicts[verdicts["where"].str.contains("tiny: ")]
+    assert own["verdict"].tolist() == ["cannot tell"]
+
+
 def test_a_second_run_changes_nothing(tiny):
     done = reproduce("--profile", TINY)
     assert done.returncode == 0
-    assert done.stdout.count("unchanged") == 2
+    assert done.stdout.count("unchanged") == 3
 
 
 def test_the_default_run_shows_the_evidence_of_real_images(tiny):
@@ -158,7 +205,7 @@ class TestLaptop:
         assert row["outcome"] in ("reproduced", "not reproduced", "cannot tell")
 
     def test_every_number_is_traceable_to_a_record(self, laptop):
-        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("*.json")]
+        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("[!s]*.json")]
         of = {(r["run"]["model"], r["run"]["alpha"], r["run"]["seed"]): r["final"]["error"] for r in records}
         for pair in table(laptop, "02_paired_differences").itertuples():
             expected = of[pair.model, 0.0, pair.seed] - of[pair.model, 0.06, pair.seed]
@@ -174,6 +221,17 @@ class TestLaptop:
         assert "pairs of runs" in row["evidence"]
         assert "95 % interval" in row["evidence"]
         assert row["verdict"] in ("reproduced", "not reproduced", "cannot tell")
+
+    def test_chapter_4_draws_what_is_stored_and_says_how_to_measure(self, places):
+        done = reproduce("--profile", "laptop", "--chapter", "04")
+        assert done.returncode == 0, done.stderr
+        shown = "\n".join(texts(jupytext.read(places / "laptop" / "notebooks" / "04_speed.ipynb")))
+        assert "python-mssconv_libbench--profilelaptop--studytable4" in shown
+        assert {path.stem for path in (places / "records" / "laptop").glob("*")} == {
+            path.stem for path in (RECORDS / "laptop").glob("*")
+        }, "nothing is measured"
+        networks = table(places / "laptop", "04_networks")
+        assert networks["source"].str.startswith("laptop: ").any() == bool(SPEED_RECORDS)
 
     def test_the_terminal_tells_what_is_missing(self, laptop):
         done = reproduce("--profile", "laptop", "--chapter", "02")

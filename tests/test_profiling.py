@@ -1,11 +1,13 @@
 """Where time goes, and the bytes that must move: counted by hand where that can be done."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from ssconv_lib import profiling
 from ssconv_lib.conv import SSConv2d
-from ssconv_lib.profiling import bytes_moved, kind_of, profile_ops
+from ssconv_lib.profiling import bytes_moved, bytes_of, copy_bandwidth, kind_of, profile_ops
 from ssconv_lib.speedrun import SpeedRun
 
 LAYER = SpeedRun(network="conv3x3", channels=32, batch=2, pixels=6, alpha=0.25)
@@ -77,3 +79,31 @@ def test_half_the_size_is_half_the_bytes():
     full = bytes_moved(layer, x)
     half = bytes_moved(layer.bfloat16(), x.bfloat16())
     assert {name: 2 * count for name, count in half.items()} == full
+
+
+def test_bytes_of_a_planned_measurement():
+    run = SpeedRun(network="conv1x1", channels=8, batch=3, pixels=6, alpha=0.25)
+    counts = bytes_of(run)
+    assert counts == {"shuffle": 3 * 2 * 2 * 432, "listing": 2 * (8 + 2) * 432, "convolutions": (8 + 8) * 432}
+
+
+def test_the_speed_of_a_copy_is_that_of_its_bytes(monkeypatch):
+    monkeypatch.setattr(profiling, "timer", lambda step, steps, device: lambda: 0.5)
+    assert copy_bandwidth(values=1000, rounds=3) == 2 * 4000 / 0.5
+    monkeypatch.undo()
+    assert copy_bandwidth(values=1000, rounds=3) > 0
+
+
+def test_arms_are_profiled_in_turn_and_the_fastest_step_kept(monkeypatch):
+    seconds = iter([9.0, 9.0, 9.0, 3.0, 1.0, 2.0, 1.0, 4.0, 3.0])  # a round to warm up, two that count
+    order = []
+
+    def profiled(arm, device, steps):
+        order.append(arm)
+        return pd.DataFrame({"seconds": [next(seconds)]})
+
+    monkeypatch.setattr(profiling, "build_arms", lambda run, device: {name: name for name in run.arms})
+    monkeypatch.setattr(profiling, "_profiled", profiled)
+    fastest = profiling.profile_arms(LAYER, rounds=2)
+    assert order == [*LAYER.arms] * 3
+    assert {name: table["seconds"].sum() for name, table in fastest.items()} == {"conv": 1, "listing": 1, "ss": 2}
