@@ -31,7 +31,7 @@ from ssconv_lib import SSConv2d, judge, paper, profiling, speedjudge, speedplots
 from ssconv_lib.arms import build_network, convert
 from ssconv_lib.book import Chapter
 from ssconv_lib.cost import cost
-from ssconv_lib.inplace import while_shuffled
+from ssconv_lib.inplace import Places, while_shuffled
 from ssconv_lib.sources import show
 from ssconv_lib.speedrun import SpeedRun
 
@@ -46,7 +46,7 @@ chapter.heading()
 # build` compiled code does the same; sources then say *layer compiled*.)
 
 # %%
-show(while_shuffled)
+show(while_shuffled, Places.shuffle_)
 
 # %% [markdown]
 # Nobody must see it. With and without this fast path, the output has the same bits; the input keeps its values, and
@@ -144,8 +144,9 @@ chapter.missing("scaling")
 # %% [markdown]
 # ## Compiled
 #
-# Could `torch.compile`, which fuses operations, do away with the copy by itself? In a compiled graph our layer is one
-# operator, and works as it does elsewhere. All arms are compiled here, plain convolution too.
+# Could `torch.compile`, which fuses operations, do away with the copy by itself? In channels_last our layer is one
+# operator of the compiled graph. In NCHW the compiler turns convolutions that it knows to channels_last, but not an
+# unknown operator, so there it gets a copy to fuse. All arms are compiled, plain convolution too.
 
 # %%
 compiled = speedtables.cases(chapter.speeds("compiled"))

@@ -3,17 +3,14 @@
 import copy
 import itertools
 from numbers import Integral
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.autograd import forward_ad
 
-from . import native
-from .compiled import compiled_conv
-from .inplace import Geometry, Moves, ShuffledConv, as_autocast, can_write, while_shuffled
+from .fastpath import in_graph, in_place
+from .inplace import Moves
 from .seeds import mixed_seed
 from .shuffle import (
     channel_slice,
@@ -174,62 +171,10 @@ class SSConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Shuffle, then convolve (Eq. 1), by the fastest way that is safe for this input."""
         if self.fast and self._has_fast_path:
-            output = self._compiled(input) if torch.compiler.is_compiling() else self._in_place(input)
+            output = in_graph(self, input) if torch.compiler.is_compiling() else in_place(self, input)
             if output is not None:
                 return output
         return self._conv_forward(self.shuffle(input), self.weight, self.bias)
-
-    def _in_place(self, input: Tensor) -> Tensor | None:
-        """Shuffle inside the input, convolve, restore; None where that could be seen, or the input is wrong."""
-        weight, bias = self.weight, self.bias
-        if (kernel := native.load()) is not None and (output := self._native(kernel, input, weight, bias)) is not None:
-            return output
-        if not can_write(input, weight):
-            return None
-        moves = self._check_permutation()
-        found = moves and moves.find(input)
-        if found is None:
-            return None
-        if not torch.is_grad_enabled() or not (input.requires_grad or _requires_grad(weight, bias)):
-            return while_shuffled(found, lambda: self._conv_forward(input, weight, bias))
-        geometry = self._geometry()
-        if geometry is None:
-            return None
-        x, weight, bias = as_autocast(input, weight, bias)
-        found = found if x is input else moves.find(x)
-        return found and ShuffledConv.apply(x, weight, bias, moves, found, geometry)
-
-    def _native(self, kernel: ModuleType, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-        """The same in one call of the compiled form, which looks for itself whether it may; None if it may not."""
-        moves = self._checked
-        known = moves and moves.permutation is self._buffers["permutation"]
-        plain = type(input) is Tensor and type(weight) is nn.Parameter and self.padding_mode == "zeros"
-        if not (known and plain and type(self.padding) is tuple) or forward_ad._current_level >= 0:
-            return None
-        return kernel.conv2d(input, weight, bias, *moves.native, self.stride, self.padding, self.dilation, self.groups)
-
-    def _compiled(self, input: Tensor) -> Tensor | None:
-        """The same for torch.compile, as one operator that it keeps whole; None in an export."""
-        geometry = self._geometry()
-        if geometry is None or torch.compiler.is_exporting():
-            return None
-        self._check_input(input)
-        tensors = as_autocast(input, self.weight, self.bias)
-        return compiled_conv(*tensors, self.permutation, self.shuffled, geometry)
-
-    def _geometry(self) -> Geometry | None:
-        """Stride, padding, dilation and groups in numbers; None where `nn.Conv2d` pads in a step of its own."""
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            return None
-        if isinstance(padding, str):
-            total = [
-                d * (k - 1) if padding == "same" else 0 for d, k in zip(self.dilation, self.kernel_size, strict=True)
-            ]
-            if any(n % 2 for n in total):
-                return None
-            padding = tuple(n // 2 for n in total)
-        return self.stride, padding, self.dilation, self.groups
 
     def train(self, mode: bool = True) -> "SSConv2d":
         """Switch between training and evaluation, and look at π again at the next forward."""
@@ -352,10 +297,6 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in pair):
         raise ValueError(f"spatial_size={size!r}: expected positive integers for height and width")
     return int(pair[0]), int(pair[1])
-
-
-def _requires_grad(weight: Tensor, bias: Tensor | None) -> bool:
-    return weight.requires_grad or (bias is not None and bias.requires_grad)
 
 
 def _is_symbolic(tensor: Tensor) -> bool:

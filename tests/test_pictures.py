@@ -230,10 +230,8 @@ def test_what_listing_1_would_copy_in_resnet50():
 
 def test_a_source_is_shown_without_its_docstring_and_runs():
     text = sources.code(SSConv2d.forward)
-    assert text.splitlines() == [
-        "def forward(self, input: Tensor) -> Tensor:",
-        "    return self._conv_forward(self.shuffle(input), self.weight, self.bias)",
-    ]
+    assert text.startswith("def forward(self, input: Tensor) -> Tensor:\n    if self.fast")
+    assert text.endswith("    return self._conv_forward(self.shuffle(input), self.weight, self.bias)")
     shown = sources.show(SSConv2d.forward, box).data
     assert shown.startswith("```python\n# ssconv_lib.conv.SSConv2d.forward\ndef forward")
     assert shown.endswith("\n```")
