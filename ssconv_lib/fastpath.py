@@ -49,7 +49,8 @@ def _native(layer: "SSConv2d", kernel: ModuleType, input: Tensor, weight: Tensor
 def in_graph(layer: "SSConv2d", input: Tensor) -> Tensor | None:
     """The same for torch.compile, as one operator that it keeps whole; None in an export."""
     geometry = _geometry(layer)
-    if geometry is None or torch.compiler.is_exporting():
+    # the flag, since in torch 2.11 is_exporting() is true in every graph that torch.compile traces
+    if geometry is None or torch.compiler._is_exporting_flag:
         return None
     layer._check_input(input)
     tensors = as_autocast(input, layer.weight, layer.bias)
