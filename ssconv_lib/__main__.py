@@ -154,7 +154,8 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    print(f"compiling {native.SOURCE.name}, up to a minute", file=sys.stderr)
+    if not native.path().exists():
+        print(f"compiling {native.SOURCE.name}, up to a minute", file=sys.stderr)
     native.build()
     print(f"the compiled form of the fast path is there; what starts now uses it, unless {native.SWITCH}=0 is set")
     return 0

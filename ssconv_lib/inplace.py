@@ -46,8 +46,7 @@ class Moves:
     @functools.cached_property
     def native(self) -> tuple:
         """The arguments of the compiled form, `native.conv2d`, that say what moves."""
-        with torch.inference_mode(False), torch.no_grad():
-            order = memory_order(self.permutation, self._size)
+        order = self._order(contiguous=False)
         start, step = self.chosen.start, self.chosen.step
         return self.permutation, self.version, order, self._channels, *self._size, start, step
 
@@ -76,15 +75,20 @@ class Moves:
     def _derive(self, x: Tensor, contiguous: bool) -> tuple | None:
         if x.dim() != 4 or x.shape[1:] != (self._channels, *self._size):
             return None
+        if contiguous not in self._orders and x.is_cuda and torch.cuda.is_current_stream_capturing():
+            return None  # what is computed now has no values before the graph is replayed
+        order = self._order(contiguous)
+        with torch.inference_mode(False):
+            return (x.shape, *where(x.shape, self.chosen, contiguous), order.expand(len(x), -1))
+
+    def _order(self, contiguous: bool) -> Tensor:
+        """π in the order of memory, computed once."""
         if contiguous not in self._orders:
-            if x.is_cuda and torch.cuda.is_current_stream_capturing():
-                return None  # what is computed now has no values before the graph is replayed
             with torch.inference_mode(False), torch.no_grad():
                 self._orders[contiguous] = memory_order(self.permutation, self._size)
-            if x.is_cuda:
-                torch.cuda.synchronize(x.device)  # the next call may come from another stream
-        with torch.inference_mode(False):
-            return (x.shape, *where(x.shape, self.chosen, contiguous), self._orders[contiguous].expand(len(x), -1))
+            if self.permutation.is_cuda:
+                torch.cuda.synchronize(self.permutation.device)  # the next call may come from another stream
+        return self._orders[contiguous]
 
 
 def where(shape: torch.Size, chosen: slice, contiguous: bool) -> tuple[tuple[int, ...], tuple[int, ...], int]:
@@ -182,13 +186,13 @@ def as_autocast(x: Tensor, *parameters: Tensor | None) -> list[Tensor | None]:
     return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, *parameters)]
 
 
-def can_write(x: Tensor, weight: Tensor) -> bool:
+def can_write(x: Tensor, *others: Tensor) -> bool:
     """Tell whether a transient write to x goes unseen, as far as can be known (and `Moves.find` finds where).
 
     Not: a subclass; a sparse tensor; a leaf that requires grad; a tensor made in inference mode, outside it; one that
-    shares memory with the weight; and anything while a transform, a trace, forward-mode differentiation or a dispatch
-    mode looks on. What can't be known is whether another thread, stream or process uses the same memory meanwhile, and
-    whether it is mapped read-only.
+    shares memory with the others, which are read meanwhile; and anything while a transform, a trace, forward-mode
+    differentiation or a dispatch mode looks on. What can't be known is whether another thread, stream or process uses
+    the same memory meanwhile, and whether it is mapped read-only.
     """
     return (
         type(x) is Tensor
@@ -200,8 +204,7 @@ def can_write(x: Tensor, weight: Tensor) -> bool:
         and (x.is_cpu or x.is_cuda)
         and not (x.requires_grad and x.is_leaf)
         and (not x.is_inference() or torch.is_inference_mode_enabled())
-        and type(weight) in (nn.Parameter, Tensor)
-        and not torch._C._is_alias_of(x, weight)
+        and all(type(other) in (nn.Parameter, Tensor) and not torch._C._is_alias_of(x, other) for other in others)
     )
 
 
@@ -237,7 +240,7 @@ class ShuffledConv(torch.autograd.Function):
         def of(x: Tensor) -> tuple[Tensor | None, ...]:
             return convolution_backward(grad, x, weight, ctx.has_bias, ctx.geometry, needed)
 
-        if once and can_write(x, weight) and can_write(x, grad) and (found := moves.find(x)):
+        if once and can_write(x, weight, grad) and (found := moves.find(x)):
             dx, dw, db = while_shuffled(found, lambda: of(x))
         else:
             dx, dw, db = of(spatial_shuffle(x, permutation, moves.chosen))

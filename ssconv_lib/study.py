@@ -9,7 +9,7 @@ import pandas as pd
 from .plan import Profile, load_profile, profile_names
 from .records import RecordStore
 from .run import Run
-from .speedrun import SpeedRun
+from .speedrun import MACHINE, SpeedRun
 
 __all__ = [
     "Profile",
@@ -81,7 +81,7 @@ def histories(profile: Profile, study: str, store: RecordStore | None = None) ->
 
 
 _SPEED_FIELDS = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
-_MACHINE = ("device", "torch", "threads", "native")
+_MACHINE = (*MACHINE, "native")
 _SPEED_COLUMNS = (
     *("profile", *_SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "ms_per_image"),
     *("ratio", "ratio_low", "ratio_high", "saved_mb", "peak_mb", *_MACHINE, "hash", "date"),

@@ -229,14 +229,15 @@ UNSAFE = {
     "neither memory format": lambda: draw(2, 16, 6, 12)[..., ::2],
     "transposed": lambda: draw(2, 16, 6, 6).transpose(2, 3),
     "subclass": lambda: draw(2, 16, 6, 6).as_subclass(Own),
+    "complex": lambda: draw(2, 16, 6, 6, dtype=torch.complex64),
     "no batch": lambda: draw(16, 6, 6),
 }
 
 
 @pytest.mark.parametrize("kind", UNSAFE)
 def test_inputs_that_are_not_safe_to_write_take_the_functional_form(writes, kind):
-    ours, x = layer(), UNSAFE[kind]()
-    kept = x.detach().clone()
+    x = UNSAFE[kind]()
+    ours, kept = layer(dtype=x.dtype), x.detach().clone()
     with torch.no_grad():
         fast, functional = both(ours, x, lambda ours, x: ours(x))
     assert writes == []
@@ -298,6 +299,22 @@ def test_a_read_only_input_is_served_with_the_switch_off(tmp_path):
         assert torch.equal(ours(x), ours(x.clone()))
 
 
+def wrong_in_threads(model, inputs, expected):
+    """The numbers of the threads, one an input, whose hundred forwards did not all give what was expected."""
+    wrong = []
+
+    def work(number):
+        with torch.no_grad():
+            wrong.extend(number for _ in range(100) if not torch.equal(model(inputs[number]), expected[number]))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return wrong
+
+
 def test_threads_with_inputs_of_their_own_do_not_disturb_each_other():
     model = nn.Sequential(layer(), nn.ReLU(), layer(8, 8, alpha=0.5), nn.ReLU(), layer(8, 4, groups=2))
     inputs = [
@@ -308,20 +325,20 @@ def test_threads_with_inputs_of_their_own_do_not_disturb_each_other():
     ]
     with torch.no_grad():
         expected = [model(x) for x in inputs]
-    wrong = []
+    assert wrong_in_threads(model, inputs, expected) == []
 
-    def work(number):
-        with torch.no_grad():
-            for _ in range(100):
-                if not torch.equal(model(inputs[number]), expected[number]):
-                    wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_inputs_train_as_they_do_without(dtype):
+    ours, x = layer(dtype=dtype), draw(2, 16, 6, 6, dtype=dtype)
+
+    def run(ours, x):
+        ours.zero_grad(set_to_none=True)
+        ours(x * 2).abs().sum().backward()
+        return [ours.weight.grad]
+
+    fast, functional = both(ours, x, run)
+    assert torch.equal(fast[0], functional[0])
 
 
 def test_a_hundred_forwards_are_the_same():

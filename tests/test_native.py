@@ -3,12 +3,11 @@
 import shutil
 import subprocess
 import sys
-import threading
 
 import pytest
 import torch
 from hypothesis import given, settings
-from test_inplace import CASES, UNSAFE, both, built, draw, layer, train
+from test_inplace import CASES, UNSAFE, both, built, draw, layer, train, wrong_in_threads
 from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
@@ -89,9 +88,10 @@ def test_the_usual_calls_take_it(calls, channels_last, options, context):
 
 @pytest.mark.parametrize("kind", UNSAFE)
 def test_inputs_that_are_not_safe_to_write_are_left_alone(calls, kind):
-    ours, x = layer(), UNSAFE[kind]()
+    x = UNSAFE[kind]()
+    ours = layer(dtype=x.dtype)
     with torch.no_grad():
-        ours(draw(2, 16, 6, 6))
+        ours(draw(2, 16, 6, 6, dtype=x.dtype))
         kept, output = x.detach().clone(), ours(x)
         assert torch.equal(output, functional(ours, x))
     assert not any(calls)
@@ -189,20 +189,9 @@ def test_autocast_gives_what_the_functional_form_gives(calls):
 def test_threads_do_not_disturb_each_other(calls):
     model = nn.Sequential(layer(), nn.ReLU(), layer(8, 8, alpha=0.5), nn.ReLU(), layer(8, 4, groups=2))
     inputs = [draw(2, 16, 6, 6, seed=number) for number in range(4)]
-    wrong = []
     with torch.no_grad():
         expected = [model(x) for x in inputs]
-
-    def work(number):
-        with torch.no_grad():
-            wrong.extend(number for _ in range(100) if not torch.equal(model(inputs[number]), expected[number]))
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    assert wrong_in_threads(model, inputs, expected) == []
     assert all(calls)
 
 
