@@ -200,7 +200,8 @@ if chapter.profile.trains_in_chapter:
 # %% [markdown]
 # What takes longer than the copy is not the values but the handful of calls in each of dozens of layers: behind a
 # convolution the caches hold something else, so every call fetches its code and bookkeeping anew. That part is the same
-# for small and large images, so it weighs less in larger ones.
+# for small and large images, so it weighs less in larger ones. In channels_last there is a second thing: a pixel's few
+# shuffled values lie in a cache line of their own, and memory moves whole lines.
 
 # %% [markdown]
 # ## Claim, evidence, verdict

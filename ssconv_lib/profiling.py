@@ -1,6 +1,5 @@
 """Where the time of a step goes, by the operators that torch runs, and the bytes that a shuffle has to move."""
 
-import os
 from statistics import median
 
 import pandas as pd
@@ -14,8 +13,6 @@ from .listing import values_copied
 from .speed import fair_gpu, timer
 from .speedrun import SpeedRun
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler tells stderr that there is no GPU
-
 KINDS = {  # the first that has a part of the name of an operator, or of a GPU's kernel
     "batch norm": ("batch_norm", "bn_"),
     "convolution": ("conv", "mm", "fprop", "dgrad", "wgrad", "winograd"),
@@ -28,50 +25,30 @@ KINDS = {  # the first that has a part of the name of an operator, or of a GPU's
 }
 
 
-def profile_ops(run: SpeedRun, arm: str, device: str = "cpu", *, steps: int = 3) -> pd.DataFrame:
-    """Profile steps of one arm, after warm-up.
-
-    Args:
-        run: What to do; its rounds don't matter.
-        arm: One of the run's arms.
-        device: "cpu" or "cuda".
-        steps: How many are profiled.
+def profile_arms(run: SpeedRun, device: str = "cpu", *, rounds: int = 5) -> dict[str, pd.DataFrame]:
+    """Profile a step of each arm in turn, and return of each its fastest.
 
     Returns:
-        A row an operator, the longest first: `op`, `kind` (one of `KINDS`, dispatch or other), `calls` and
-        `seconds` of a step, its own without what it calls. The last row, of kind "outside", is what of the profiled
-        time no operator accounts for: Python and the profiler on a CPU, gaps between kernels on a GPU.
-
-    Raises:
-        ValueError: the run has no such arm.
+        By the arm's name, a row an operator, the longest first: `op`, `kind` (one of `KINDS`, dispatch or other),
+        `calls` and `seconds` of a step, its own without what it calls. The last row, of kind "outside", is what of
+        the profiled time no operator accounts for: Python and the profiler on a CPU, gaps between kernels on a GPU.
     """
-    if arm not in run.arms:
-        raise ValueError(f"arm {arm!r}: expected one of {', '.join(run.arms)}")
-    with fair_gpu():
-        chosen = build_arms(run, device)[arm]
-        for _ in range(2):
-            chosen.step()
-        return _profiled(chosen, device, steps)
-
-
-def profile_arms(run: SpeedRun, device: str = "cpu", *, rounds: int = 5) -> dict[str, pd.DataFrame]:
-    """Profile a step of each arm in turn, and return of each its fastest: `profile_ops`, by the arm's name."""
     found: dict[str, list[pd.DataFrame]] = {}
     with fair_gpu():
         arms = build_arms(run, device)
         for number in range(-1, rounds):
             for name, arm in arms.items():
-                table = _profiled(arm, device, 1)
+                table = _profiled(arm, device)
                 if number >= 0:
                     found.setdefault(name, []).append(table)
     return {name: min(tables, key=lambda table: table["seconds"].sum()) for name, tables in found.items()}
 
 
-def _profiled(arm: Arm, device: str, steps: int) -> pd.DataFrame:
+def _profiled(arm: Arm, device: str) -> pd.DataFrame:
     on_gpu = device.startswith("cuda")
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiled:
-        wall = timer(arm.step, steps, device)()
+        wall = timer(arm.step, 1, device)()
     rows = []
     for event in profiled.key_averages():
         seconds = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
@@ -79,8 +56,7 @@ def _profiled(arm: Arm, device: str, steps: int) -> pd.DataFrame:
             rows.append({"op": event.key, "kind": kind_of(event.key), "calls": event.count, "seconds": seconds})
     table = pd.DataFrame(rows, columns=["op", "kind", "calls", "seconds"]).sort_values("seconds", ascending=False)
     rest = {"op": "outside", "kind": "outside", "calls": 0, "seconds": max(0.0, wall - table["seconds"].sum())}
-    table = pd.concat([table, pd.DataFrame([rest])], ignore_index=True)
-    return table.assign(calls=table["calls"] / steps, seconds=table["seconds"] / steps)
+    return pd.concat([table, pd.DataFrame([rest])], ignore_index=True)
 
 
 def kind_of(op: str) -> str:

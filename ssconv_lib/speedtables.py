@@ -143,7 +143,7 @@ def scaling(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def parts_of_a_step(profiles: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Add up `profiling.profile_ops` of several arms by `GROUPS`: arm, part, calls and milliseconds of a step."""
+    """Add up `profiling.profile_arms` by `GROUPS`: arm, part, calls and milliseconds of a step."""
     group_of = {kind: group for group, kinds in GROUPS.items() for kind in kinds}
     rows = []
     for arm, operators in profiles.items():

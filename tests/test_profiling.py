@@ -7,14 +7,15 @@ from torch import nn
 
 from ssconv_lib import profiling
 from ssconv_lib.conv import SSConv2d
-from ssconv_lib.profiling import bytes_moved, bytes_of, copy_bandwidth, kind_of, profile_ops
+from ssconv_lib.profiling import bytes_moved, bytes_of, copy_bandwidth, kind_of
 from ssconv_lib.speedrun import SpeedRun
 
 LAYER = SpeedRun(network="conv3x3", channels=32, batch=2, pixels=6, alpha=0.25)
 
 
 def test_operators_of_a_step_with_their_kinds():
-    plain, ss = profile_ops(LAYER, "conv"), profile_ops(LAYER, "ss", steps=2)
+    tables = profiling.profile_arms(LAYER, rounds=2)
+    plain, ss = tables["conv"], tables["ss"]
     assert list(plain.columns) == ["op", "kind", "calls", "seconds"]
     assert (plain["seconds"] >= 0).all()
     assert plain["kind"].iloc[-1] == "outside"
@@ -22,15 +23,7 @@ def test_operators_of_a_step_with_their_kinds():
     assert "convolution" in set(plain["kind"])
     assert not set(plain["kind"]) & {"gather"}
     assert {"convolution", "gather", "copy"} <= set(ss["kind"])
-
-
-def test_listing_1_concatenates():
-    assert "aten::cat" in set(profile_ops(LAYER, "listing", steps=1)["op"])
-
-
-def test_an_unknown_arm_is_quoted():
-    with pytest.raises(ValueError, match="arm 'se': expected one of conv, listing, ss"):
-        profile_ops(LAYER, "se")
+    assert "aten::cat" in set(tables["listing"]["op"])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +91,7 @@ def test_arms_are_profiled_in_turn_and_the_fastest_step_kept(monkeypatch):
     seconds = iter([9.0, 9.0, 9.0, 3.0, 1.0, 2.0, 1.0, 4.0, 3.0])  # a round to warm up, two that count
     order = []
 
-    def profiled(arm, device, steps):
+    def profiled(arm, device):
         order.append(arm)
         return pd.DataFrame({"seconds": [next(seconds)]})
 
