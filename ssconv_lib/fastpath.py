@@ -41,9 +41,12 @@ def _native(layer: "SSConv2d", kernel: ModuleType, input: Tensor, weight: Tensor
     moves = layer._checked
     known = moves and moves.permutation is layer._buffers.get("permutation")
     plain = type(input) is Tensor and type(weight) is nn.Parameter and layer.padding_mode == "zeros"
-    if not (known and plain and type(layer.padding) is tuple) or forward_ad._current_level >= 0:
+    if not (known and plain) or forward_ad._current_level >= 0:
         return None
-    return kernel.conv2d(input, weight, bias, *moves.native, layer.stride, layer.padding, layer.dilation, layer.groups)
+    geometry = layer.stride, layer.padding, layer.dilation, layer.groups
+    if type(layer.padding) is str and (geometry := _geometry(layer)) is None:
+        return None
+    return kernel.conv2d(input, weight, bias, *moves.native, *geometry)
 
 
 def in_graph(layer: "SSConv2d", input: Tensor) -> Tensor | None:

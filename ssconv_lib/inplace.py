@@ -9,7 +9,6 @@ bit for bit.
 
 import functools
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 
-from . import native
 from .shuffle import spatial_shuffle
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]  # stride, padding, dilation, groups
@@ -50,7 +48,7 @@ class Moves:
         start, step = self.chosen.start, self.chosen.step
         return self.permutation, self.version, order, self._channels, *self._size, start, step
 
-    def find(self, x: Tensor) -> "Places | NativePlaces | None":
+    def find(self, x: Tensor) -> "Places | None":
         """Find the values that move in x, Tensor[N, C, H, W], strided.
 
         Returns:
@@ -67,9 +65,6 @@ class Moves:
                 return None
             self._known[contiguous] = known
         _, size, stride, start, rows = known
-        kernel = native.load()
-        if kernel is not None and x.is_cpu and x.element_size() > 1:
-            return NativePlaces(kernel, x, self._orders[contiguous], self.chosen)
         return Places(x, size, stride, start, rows)
 
     def _derive(self, x: Tensor, contiguous: bool) -> tuple | None:
@@ -109,7 +104,7 @@ def memory_order(permutation: Tensor, size: tuple[int, int]) -> Tensor:
     return (permutation % area * s + permutation // area).view(s, area).t().reshape(-1)
 
 
-def while_shuffled(places: "Places | NativePlaces", do: Callable[[], Any]) -> Any:
+def while_shuffled(places: "Places", do: Callable[[], Any]) -> Any:
     """Return what `do` returns while the values at `places` are in the order of π; then put them back, in any case."""
     saved = places.shuffle_()
     try:
@@ -156,27 +151,6 @@ class Places:
         self.values.copy_(torch.empty_like(moved).scatter_(1, self.rows, moved).view(self.values.shape))
 
 
-class NativePlaces:
-    """The same by the compiled form, for a tensor on the CPU."""
-
-    __slots__ = ("chosen", "kernel", "order", "x")
-
-    def __init__(self, kernel: ModuleType, x: Tensor, order: Tensor, chosen: slice) -> None:
-        self.kernel, self.x, self.order, self.chosen = kernel, x, order, chosen
-
-    def shuffle_(self) -> Tensor:
-        """Write the values in the order of π, and return what was there."""
-        return self.kernel.shuffle(self.x, self.order, self.chosen.start, self.chosen.step)
-
-    def restore_(self, saved: Tensor) -> None:
-        """Write back what was there."""
-        self.kernel.restore(self.x, saved, self.chosen.start, self.chosen.step)
-
-    def unshuffle_(self) -> None:
-        """Undo π."""
-        self.kernel.unshuffle(self.x, self.order, self.chosen.start, self.chosen.step)
-
-
 def as_autocast(x: Tensor, *parameters: Tensor | None) -> list[Tensor | None]:
     """Cast as autocast casts for a convolution: it knows `torch.conv2d`, but nothing that is not in its list."""
     device = x.device.type
@@ -204,8 +178,14 @@ def can_write(x: Tensor, *others: Tensor) -> bool:
         and (x.is_cpu or x.is_cuda)
         and not (x.requires_grad and x.is_leaf)
         and (not x.is_inference() or torch.is_inference_mode_enabled())
-        and all(type(other) in (nn.Parameter, Tensor) and not torch._C._is_alias_of(x, other) for other in others)
+        and all(map(functools.partial(_is_apart, x), others))
     )
+
+
+def _is_apart(x: Tensor, other: Tensor) -> bool:
+    """Tell whether the other is a plain tensor with memory of its own; what is batched or zero has none."""
+    plain = type(other) in (nn.Parameter, Tensor) and torch._C._has_storage(other)
+    return plain and not torch._C._is_alias_of(x, other)
 
 
 class ShuffledConv(torch.autograd.Function):
@@ -222,7 +202,7 @@ class ShuffledConv(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         moves: Moves,
-        found: Places | NativePlaces,
+        found: Places,
         geometry: Geometry,
     ) -> Tensor:
         """Return y = conv(P(x)), Tensor[N, O, H', W']."""

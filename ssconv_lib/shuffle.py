@@ -128,7 +128,7 @@ def spatial_shuffle(x: Tensor, permutation: Tensor, chosen: slice) -> Tensor:
         A new tensor like x, in x's memory format. Its gradient is the inverse permutation of the incoming one.
     """
     values = x[..., chosen, :, :]  # (..., s, H, W)
-    flat = values.flatten(-3)  # (..., m)
+    flat = values.reshape(*x.shape[:-3], permutation.shape[0])  # (..., m)
     moved = flat.gather(-1, permutation.expand_as(flat)).view(values.shape)
     if torch.compiler.is_compiling():
         # the same, in a form that the inductor of torch 2.11 compiles: a gather inside slice_scatter breaks its C++

@@ -429,6 +429,7 @@ import torch, ssconv_lib
 model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3))
 ssconv_lib.convert_to_ssconv(model, .5, input_size=(3, 8, 8))
 print(type(model[1]).__name__, model(torch.zeros(1, 3, 8, 8)).shape)
+assert "torch._inductor.lowering" not in sys.modules and "torch._dynamo" not in sys.modules, "seconds of imports"
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "SSConv2d torch.Size([1, 8, 4, 4])", result.stderr

@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssconv_lib import SSConv2d, inplace, native
+from ssconv_lib import SSConv2d, native
 from ssconv_lib.__main__ import main
 
 pytestmark = pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler here")
@@ -35,8 +35,6 @@ def calls(kernel, monkeypatch):
     taken = []
 
     class Kernel:
-        shuffle, restore, unshuffle = map(staticmethod, (kernel.shuffle, kernel.restore, kernel.unshuffle))
-
         @staticmethod
         def conv2d(*args):
             output = kernel.conv2d(*args)
@@ -76,7 +74,7 @@ def test_outputs_and_gradients_are_those_of_the_functional_form_bit_for_bit(kern
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("options", [{}, {"groups": 4}, {"layout": "listing"}, {"bias": False}, {"stride": 2}])
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_the_usual_calls_take_it(calls, channels_last, options, context):
     ours = layer(**options)
     x = draw(2, 16, 6, 6).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -98,7 +96,7 @@ def test_inputs_that_are_not_safe_to_write_are_left_alone(calls, kind):
     assert torch.equal(x.detach(), kept)
 
 
-def test_gradients_transforms_and_modes_are_left_alone(calls):
+def test_transforms_modes_and_weights_of_other_kinds_are_left_alone(calls):
     ours, x = layer(), draw(2, 16, 6, 6)
     ours.eval()
     with torch.no_grad():
@@ -113,8 +111,6 @@ def test_gradients_transforms_and_modes_are_left_alone(calls):
         assert torch.equal(torch.jit.trace(ours, x, check_trace=False)(x), expected)
         shared = ours.weight.detach()[:, :, :1, :1].expand(-1, -1, 6, 6)
         ours(shared)
-    ours(x).sum().backward()
-    assert ours.weight.grad is not None
     functional_call(ours, {"weight": ours.weight * 2}, (x,))
     assert not any(calls)
 
@@ -152,38 +148,93 @@ def test_an_index_outside_is_refused_and_the_input_restored(kernel):
     assert torch.equal(x, kept)
 
 
-def test_training_uses_it_and_restores_the_input_when_the_backward_raises(kernel, monkeypatch):
-    monkeypatch.setattr(native, "load", lambda: kernel)
-    ours, x = layer(), draw(2, 16, 6, 6)
-    kept, output = x.clone(), ours(x)
-    assert type(ours._check_permutation().find(x)) is inplace.NativePlaces
-    assert torch.equal(x, kept)
-    monkeypatch.setattr(inplace, "convolution_backward", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        output.sum().backward()
-    assert torch.equal(x, kept)
+def test_what_the_operators_are_called_with_is_checked(kernel):
+    """An input of another shape than π is for would be written to outside its memory."""
+    x, weight = draw(2, 16, 6, 6), draw(8, 16, 3, 3)
+    geometry = (1, 1), (1, 1), (1, 1), 1
+    for m, start, step in ((35, 0, 1), (72, 15, 1), (72, 0, 16), (72, -1, 1), (72, 0, 0)):
+        with pytest.raises(ValueError, match="another shape"):
+            torch.ops.ssconv.conv2d(x, weight, None, torch.randperm(m), start, step, *geometry)
+    assert torch.equal(x, draw(2, 16, 6, 6))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_shuffle_restore_and_unshuffle_are_each_others_inverses(kernel, channels_last):
-    x = draw(3, 5, 4, 6).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    kept, order = x.clone(), torch.randperm(2 * 24)
-    saved = kernel.shuffle(x, order, 1, 2)
-    places = x[:, 1:4:2].permute(0, 2, 3, 1) if channels_last else x[:, 1:4:2]
-    assert torch.equal(places.flatten(1), saved.view(3, 48)[:, order])
-    kernel.unshuffle(x, order, 1, 2)
-    assert torch.equal(x, kept)
-    kernel.shuffle(x, order, 1, 2)
-    kernel.restore(x, saved, 1, 2)
-    assert torch.equal(x, kept)
+def test_a_backward_that_raises_leaves_the_input_as_it_was(calls, channels_last):
+    ours, x = layer(), draw(2, 16, 6, 6)
+    x = x.to(memory_format=torch.channels_last) if channels_last else x
+    ours(x)
+    hidden = x.requires_grad_() * 1
+    output = ours(hidden)
+    kept, version = hidden.detach().clone(), hidden._version
+    refused = torch.ones_like(output)  # a gradient of another type is what the convolution's backward refuses
+    node = output.grad_fn
+    with pytest.raises(RuntimeError, match="type|Double"):
+        node(refused.double())
+    assert torch.equal(hidden, kept)
+    assert hidden._version == version
+    output.sum().backward()
+    assert calls == [True]
+
+
+def test_what_autograd_guards_is_guarded(calls):
+    """A write to the input or to π between forward and backward, and a second backward, are errors as elsewhere."""
+    ours, x = layer(), draw(2, 16, 6, 6)
+    ours(x)
+    hidden = x.requires_grad_() * 1
+    output = ours(hidden)
+    with torch.no_grad():
+        hidden.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+    output = ours(x * 1)
+    output.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        output.sum().backward()
+    output = ours(x * 1)
+    ours.load_state_dict(layer(seed=4).state_dict())
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+    assert calls == [True] * 3
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradients_are_right_twice_and_in_batches(calls, channels_last):
+    ours = SSConv2d(4, 4, 3, padding=1, groups=2, alpha=0.5, spatial_size=3, seed=2).double()
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    x = draw(2, 4, 3, 3, dtype=torch.float64).requires_grad_()
+    ours(x)
+
+    def run(x, *_):
+        return ours((x * 1).to(memory_format=memory_format))
+
+    assert torch.autograd.gradcheck(run, (x, *ours.parameters()), check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(run, (x, *ours.parameters()))
+    assert all(calls)
+
+
+def test_it_keeps_for_the_backward_what_the_convolution_keeps(calls):
+    ours, kept = layer(bias=False), []
+    hidden = draw(2, 16, 6, 6).requires_grad_() * 1
+    ours(hidden.detach())
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        ours(hidden)
+    assert calls == [True]
+    assert {tensor.data_ptr() for tensor in kept if tensor.is_floating_point()} == {
+        hidden.data_ptr(),
+        ours.weight.data_ptr(),
+    }
 
 
 def test_autocast_gives_what_the_functional_form_gives(calls):
     ours, x = layer(), draw(2, 16, 6, 6)
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        ours(x)
-        assert torch.equal(ours(x), functional(ours, x))
-    assert calls == [True]
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            ours(x)
+            assert torch.equal(ours(x), functional(ours, x))
+        for one, other in zip(*both(ours, x, train), strict=True):
+            assert torch.equal(one, other)
+    assert ours(x).dtype == torch.float32
+    assert calls == [True] * 3
 
 
 def test_threads_do_not_disturb_each_other(calls):
@@ -204,9 +255,9 @@ assert native.load() is not None
 for memory_format in (torch.contiguous_format, torch.channels_last):
     ours = SSConv2d(16, 8, 3, padding=1, alpha=.3, spatial_size=6)
     x = torch.randn(2, 16, 6, 6).to(memory_format=memory_format)
-    order = ours.permutation if x.is_contiguous() else ours._check_permutation().native[2]
+    order = ours.permutation
     with torch.no_grad():
-        args = order, not x.is_contiguous(), 0, 1, (1, 1), (1, 1), (1, 1), 1
+        args = order, 0, 1, (1, 1), (1, 1), (1, 1), 1
         for form in (x, x.contiguous(), x.expand(2, -1, -1, -1)):
             output = torch.ops.ssconv.conv2d(form, ours.weight, ours.bias, *args)
             assert torch.allclose(output, ours._conv_forward(ours.shuffle(x), ours.weight, ours.bias), atol=1e-6)
