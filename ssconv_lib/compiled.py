@@ -67,7 +67,7 @@ def _taught() -> bool:
     try:
         from torch._inductor import lowering  # slow to import, and there whenever it is of use
 
-        for operator, maps in ((operators.conv2d.default, 1), (operators.conv2d_backward.default, 2)):
+        for operator, maps in ((operators.conv2d.default, 2), (operators.conv2d_backward.default, 3)):
             lowering.make_fallback(operator, functools.partial(_turn, maps), warn=False)
     except (ImportError, AttributeError, TypeError):
         return False

@@ -19,15 +19,18 @@ import torch
 from .origin import device_name
 
 SOURCE = Path(__file__).with_name("native.cpp")
+# OpenMP without its library: what libtorch needs is loaded already, and a second one would have threads of its own
+FLAGS = ["-O3", "-march=native", *(["-fopenmp"] if sys.platform == "linux" else [])]
 SWITCH = "SSCONV_NATIVE"  # an environment variable; 0 leaves the compiled form alone
 
 
 def name() -> str:
-    """The module's name, of what it was built from and for: source, torch, Python and processor.
+    """The module's name, of what it was built from and for: source, flags, torch, Python and processor.
 
     The processor too, since it is compiled for that one alone, and machines may share a home.
     """
     built_for = (
+        *FLAGS,
         torch.__version__,
         sys.implementation.cache_tag,
         device_name("cpu"),
@@ -61,7 +64,7 @@ def build() -> Path:
             cpp_extension.load(
                 name(),
                 [str(SOURCE)],
-                extra_cflags=["-O3", "-march=native"],
+                extra_cflags=FLAGS,
                 build_directory=folder,
                 is_python_module=False,
                 is_standalone=False,

@@ -237,6 +237,28 @@ def test_autocast_gives_what_the_functional_form_gives(calls):
     assert calls == [True] * 3
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_shared_out_over_threads_give_the_same(calls, channels_last):
+    x = draw(32, 16, 24, 24).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    ours = layer(alpha=0.5, spatial_size=24)
+    torch.set_num_threads(2)
+    try:
+        ours(x)
+        for one, other in zip(*both(ours, x, train), strict=True):
+            assert torch.equal(one, other)
+    finally:
+        torch.set_num_threads(1)
+    assert calls == [True]
+
+
+def test_it_has_the_threads_of_torch_and_no_others(kernel):
+    """A second OpenMP would spin beside the first: the library must not ask for one."""
+    needed = subprocess.run(["ldd", kernel.__file__], capture_output=True, text=True, check=False).stdout
+    found = {line.split()[2] for line in needed.splitlines() if "omp" in line and "=>" in line}
+    assert len(found) <= 1, needed
+    assert all("torch" in path for path in found), needed
+
+
 def test_threads_do_not_disturb_each_other(calls):
     model = nn.Sequential(layer(), nn.ReLU(), layer(8, 8, alpha=0.5), nn.ReLU(), layer(8, 4, groups=2))
     inputs = [draw(2, 16, 6, 6, seed=number) for number in range(4)]
