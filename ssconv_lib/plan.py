@@ -33,6 +33,8 @@ class Profile:
         title: One line for captions and tables.
         hardware: What it is made for.
         device: Where its runs are trained and timed unless the call says otherwise: "cpu" or "cuda".
+        weights_of_study: The trained networks of this study's runs are kept (`weights`), of
+        weights_of_seed: this seed; None keeps none.
         trains_in_chapter: Whether a chapter trains what is missing (quick) or draws what is stored (all others).
         planned: The training runs; one that several studies ask for is trained once.
         timed: The measurements of speed, likewise; their studies are others.
@@ -45,6 +47,8 @@ class Profile:
     planned: tuple[Planned[Run], ...]
     timed: tuple[Planned[SpeedRun], ...] = ()
     device: Literal["cpu", "cuda"] = "cpu"
+    weights_of_study: str | None = None
+    weights_of_seed: int | None = None
     trains_in_chapter: bool = False
 
     def __post_init__(self) -> None:
@@ -52,6 +56,9 @@ class Profile:
         check_types(self)
         if both := [study for study in self.speed_studies if study in self.studies]:
             raise ValueError(f"study {both[0]!r} is in a block [[runs]] and in a block [[speeds]]: rename one")
+        if (self.weights_of_study or self.weights_of_seed is not None) and not self.kept:
+            chosen = f"weights_of_study = {self.weights_of_study!r}, weights_of_seed = {self.weights_of_seed!r}"
+            raise ValueError(f"{chosen}: there is no such run; name a study that trains and a seed in it")
 
     @property
     def studies(self) -> list[str]:
@@ -74,6 +81,12 @@ class Profile:
         if study in self.studies:
             raise ValueError(f"study {study!r} is not of speed: {self.train_command(study)} trains it")
         return self._chosen(self.timed, study)
+
+    @property
+    def kept(self) -> list[Run]:
+        """The runs whose trained networks are kept."""
+        study = self.weights_of_study
+        return [run for run in self.runs(study) if run.seed == self.weights_of_seed] if study else []
 
     def _chosen(self, planned: Sequence[Planned[R]], study: str | None) -> list[R]:
         studies = dict.fromkeys(one.study for one in planned)

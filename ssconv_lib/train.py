@@ -57,7 +57,7 @@ class Training:
         self.data = data.to(self.device)
         self.train_batches = Batches(self.data, "train", run.batch_size, seed=run.seed, train=True, device=self.device)
         self.test_batches = Batches(self.data, "test", EVALUATION_BATCH, train=False, device=self.device)
-        self.model = build_model(run, data).to(self.device)
+        self.model = build_model(run, data.num_classes, data.input_size).to(self.device)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=run.lr,
@@ -154,15 +154,15 @@ class Training:
             self.origins += here
 
 
-def build_model(run: Run, data: Data) -> nn.Module:
+def build_model(run: Run, num_classes: int, input_size: tuple[int, int, int]) -> nn.Module:
     """Build the network of a run; its initial weights have a stream of their own, shared by conv and ss."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mixed_seed(run.seed, "weights"))  # torch.manual_seed seeds GPUs as well
         model = create_model(
             run.model,
-            num_classes=data.num_classes,
+            num_classes=num_classes,
             alpha=run.alpha,
-            input_size=data.input_size,
+            input_size=input_size,
             layout=run.layout,
             replace=run.replace,
             seed=run.seed if run.pi_seed is None else run.pi_seed,
@@ -185,7 +185,12 @@ def evaluate(model: nn.Module, batches: Batches) -> tuple[float, int]:
 
 
 def fit(
-    run: Run, machine: Machine | None = None, *, checkpoint: Path | None = None, data_root: Path | None = None
+    run: Run,
+    machine: Machine | None = None,
+    *,
+    checkpoint: Path | None = None,
+    data_root: Path | None = None,
+    keep: Callable[[nn.Module, Data], None] = lambda model, data: None,
 ) -> dict[str, Any] | None:
     """Train a run to its end, from its checkpoint if there is one.
 
@@ -198,6 +203,7 @@ def fit(
         checkpoint: A file to resume from and to save to. It stays when the run is done: the caller removes it when
             the record is safe.
         data_root: The folder of the data sets, by default the project's.
+        keep: Called with the trained network and its data, at the end.
 
     Returns:
         The measured part of a record (`history`, `final`, `seconds`, `peak_memory_mb`, `origin`; `earlier_origins`
@@ -227,6 +233,7 @@ def fit(
         if not training.train_epoch(after_step):
             return None
         machine.report(training.end_epoch())
+    keep(training.model, training.data)
     return {
         "history": training.history,
         "final": _final(run, training),

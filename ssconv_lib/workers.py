@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from .data import Data
 from .files import sweep
 from .origin import commit
 from .paths import results_dir
@@ -28,6 +30,7 @@ from .records import RecordStore, make_record
 from .run import Run
 from .study import Profile, missing
 from .train import Machine, fit
+from .weights import save_weights, weights_path
 
 GRACE = 20.0  # seconds that a worker has for its checkpoint when it is told to end
 POLL = 0.2  # seconds between two looks at what the workers report
@@ -41,6 +44,7 @@ class Plan:
     records: Path
     device: str = "cpu"
     compile: str | None = None
+    kept: frozenset[str] = frozenset()  # labels of the runs whose trained networks are kept
     deadline: float | None = None  # of time.monotonic, which the processes of a machine share
     checkpoint_every: float = 60.0
 
@@ -48,6 +52,11 @@ class Plan:
     def checkpoints(self) -> Path:
         """Checkpoints lie in a hidden folder among the records; git ignores it."""
         return self.records / ".checkpoints" / self.profile
+
+    @property
+    def weights(self) -> Path:
+        """Trained networks lie beside the records' folder."""
+        return self.records.parent / "weights"
 
 
 @dataclass
@@ -88,7 +97,9 @@ def train_missing(
     start = time.monotonic()
     device = check_device(device or profile.device)
     root = records or results_dir() / "records"
-    plan = Plan(profile.name, root, device, compile, None if budget is None else start + budget)
+    deadline = None if budget is None else start + budget
+    kept = frozenset(run.label for run in profile.kept)
+    plan = Plan(profile.name, root, device, compile, kept, deadline)
     store = RecordStore(profile.name, root)
     runs = missing(profile, study, store)
     _tidy(plan, store, {run.label for run in runs})
@@ -219,7 +230,7 @@ def train_here(
         if should_stop():
             return False
         machine = Machine(plan.device, plan.compile, plan.checkpoint_every, should_stop, report)
-        measured = fit(run, machine, checkpoint=checkpoint)
+        measured = fit(run, machine, checkpoint=checkpoint, keep=lambda *trained: _keep(run, plan, *trained))
         if measured is None:
             return False
         for part in store.add(make_record(run, measured)):
@@ -228,6 +239,14 @@ def train_here(
     sweep(plan.checkpoints)
     store.tidy()
     return True
+
+
+def _keep(run: Run, plan: Plan, model: nn.Module, data: Data) -> None:
+    """Store a trained network if the profile keeps it; before its record, so that no record is without it."""
+    if run.label in plan.kept:
+        path = weights_path(run, plan.profile, plan.weights)
+        save_weights(path, run, model, data.num_classes, data.input_size)
+        sweep(path.parent)
 
 
 def _processors() -> int:

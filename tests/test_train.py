@@ -15,6 +15,7 @@ from torch import nn
 from ssconv_lib.data import Batches, LongRange, load
 from ssconv_lib.run import Run
 from ssconv_lib.train import Machine, Training, build_model, evaluate, fit
+from ssconv_lib.weights import load_weights
 
 RUN = Run(
     data=LongRange(size=12, distance=6, train=96, test=40),
@@ -73,13 +74,13 @@ def test_training_leaves_the_global_generator_alone():
 def test_conv_and_ss_runs_of_one_seed_are_paired():
     """Same initial weights, same batches; only the shuffle differs."""
     data = load(RUN.data)
-    ss, conv = build_model(RUN, data), build_model(PAIRED, data)
+    ss, conv = (build_model(run, data.num_classes, data.input_size) for run in (RUN, PAIRED))
     weights = dict(ss.named_parameters())
     assert all(torch.equal(weights[name], parameter) for name, parameter in conv.named_parameters())
-    other_pi = build_model(dataclasses.replace(RUN, pi_seed=8), data)
+    other_pi = build_model(dataclasses.replace(RUN, pi_seed=8), data.num_classes, data.input_size)
     assert torch.equal(other_pi.stem.conv.weight, ss.stem.conv.weight)
     assert not torch.equal(other_pi.layers[0].conv.permutation, ss.layers[0].conv.permutation)
-    other_seed = build_model(dataclasses.replace(RUN, seed=1), data)
+    other_seed = build_model(dataclasses.replace(RUN, seed=1), data.num_classes, data.input_size)
     assert not torch.equal(other_seed.stem.conv.weight, ss.stem.conv.weight)
 
 
@@ -232,12 +233,14 @@ for name in ("open", "replace", "unlink"):
 os.fsync = counted(os.fsync)
 
 test_train.Training(test_train.RUN, test_train.load(test_train.RUN.data), test_train.Machine())  # import all it needs
+kept = frozenset({test_train.RUN.label})
 for line in sys.stdin:
     at, root = int(line.split()[0]), pathlib.Path(line.split()[1])
     child = os.fork()
     if not child:
         events = 0
-        done = workers.train_here(test_train.RUN, workers.Plan("tiny", root / "records", checkpoint_every=0))
+        plan = workers.Plan("tiny", root / "records", kept=kept, checkpoint_every=0)
+        done = workers.train_here(test_train.RUN, plan)
         print(f"done {events}" if done else "stopped", flush=True)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -273,7 +276,9 @@ def test_killed_at_ten_moments_it_resumes_to_the_same_record(measured, tmp_path,
         assert train_and_kill_at(at, root) == "killed"
         for path in (root / "records").rglob("[!.]*.json"):
             assert same(json.loads(path.read_text()), measured), "a record is whole or absent"
+            assert load_weights(RUN, "tiny", root / "weights"), "and its network is there before it"
         assert train_and_kill_at(0, root).startswith("done")
         (record,) = (root / "records" / "tiny").iterdir()
         assert same(json.loads(record.read_text()), measured)
         assert [*(root / "records" / ".checkpoints" / "tiny").iterdir()] == [], "nothing stays behind"
+        assert [path.name for path in (root / "weights" / "tiny").iterdir()] == [f"{RUN.label}.pt"]
