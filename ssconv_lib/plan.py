@@ -110,7 +110,7 @@ class Profile:
 
 def profile_names() -> list[str]:
     """The project's own profiles, cheapest first."""
-    order = ["quick", "laptop", "gpu", "paper"]
+    order = ["quick", "pilot", "laptop", "gpu", "paper"]
     names = [path.stem for path in PROFILES.glob("*.toml")]
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 

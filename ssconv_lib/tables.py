@@ -6,6 +6,7 @@ import pandas as pd
 
 from . import paper, stats
 from .readable import model_text
+from .study import empty_frame
 
 # the paper's network that each of ours stands for; those of the generated task stand for none
 STANDS_FOR = {
@@ -43,6 +44,22 @@ def source(frame: pd.DataFrame) -> str:
 def by_seed(frame: pd.DataFrame) -> pd.Series:
     """The errors of one arm, indexed by seed; where π has seeds of its own, their mean."""
     return frame.groupby("seed")["error"].mean()
+
+
+def schedules(pilots: list[pd.DataFrame], results: list[pd.DataFrame]) -> pd.DataFrame:
+    """What a longer schedule brings: the pilots' errors beside those of the same network in the results.
+
+    Returns:
+        A row for each profile, number of epochs and α, shortest first: `n`, `error` (mean) and `error_sd`.
+    """
+    models = {model for frame in pilots for model in frame["model"]}
+    alphas = {alpha for frame in pilots for alpha in frame["alpha"]}
+    runs = pd.concat([*pilots, *results] or [empty_frame()])
+    runs = runs[runs["model"].isin(models) & runs["alpha"].isin(alphas)]
+    table = runs.groupby(["model", "epochs", "alpha", "profile"], as_index=False)["error"].agg(
+        n="size", error="mean", error_sd="std"
+    )
+    return table[["profile", "model", "epochs", "alpha", "n", "error", "error_sd"]]
 
 
 def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:

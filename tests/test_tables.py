@@ -46,6 +46,16 @@ def test_sweep_summary_counts_what_is_solved_of_the_generated_task():
     assert tables.sweep_summary(runs({})).empty
 
 
+def test_schedules_put_the_pilots_beside_the_same_network():
+    pilot = runs({0.0: [20.0]}, profile="pilot").assign(epochs=6)
+    others = runs({0.0: [4.0]}, model="wrn16_4", profile="paper")
+    table = tables.schedules([pilot], [runs({0.0: [15.0, 14.0], 0.06: [13.0, 14.0]}), others])
+    assert table[["profile", "epochs", "alpha", "n"]].values.tolist() == [["pilot", 6, 0, 1], ["laptop", 12, 0, 2]]
+    assert table["error"].tolist() == [20, 14.5]
+    assert table["error_sd"].tolist()[1] == pytest.approx(0.5**0.5)
+    assert tables.schedules([], []).empty
+
+
 def test_several_permutations_of_a_seed_count_once():
     frame = runs({0.06: [9.0, 10.0]})
     frame = pd.concat([frame, frame.assign(error=frame["error"] + 1)])
