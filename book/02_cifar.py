@@ -104,7 +104,7 @@ if len(histories):
 # %% [markdown]
 # ## Table 2: three networks, with and without shuffling
 #
-# Below each row of the paper stand the profiles that have records of that network or of a small relative.
+# Below each of the paper's rows stand profiles that have records of that network or of a small relative.
 # *difference* is conv minus ss: positive is for shuffling. The two runs of a seed share initial weights, order
 # and augmentation, hence the paired *t* test. *detectable* is the true difference that so many pairs would see with a
 # chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small relative on a short
