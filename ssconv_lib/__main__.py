@@ -1,4 +1,4 @@
-"""The command line: python -m ssconv_lib train | status | merge | data | bench | build | reproduce.
+"""The command line: python -m ssconv_lib train | status | merge | verify | data | bench | build | reproduce.
 
 Exit status: 0, done (a budget that ran out is done too); 2, the call is wrong; 1, something failed. Messages go to
 stderr, results to stdout.
@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from . import bench, native, reproduce, study
+from . import bench, native, reproduce, study, verify
 from .data import Cifar10, load
 from .paths import data_dir, results_dir
 from .records import RecordStore, read_record, run_of
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(command=_merge)
     merge.add_argument("folder", type=Path, help="a folder of records, as train --records wrote it")
     _add_records(merge)
+
+    again = _with_profile(commands.add_parser("verify", help="train a run with a record again: is it the same?"))
+    verify.add_arguments(again)
+    again.set_defaults(command=verify.main)
 
     data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there")
     data.set_defaults(command=_data)

@@ -213,3 +213,29 @@ def test_a_failing_run_is_named_and_the_others_go_on(tmp_path):
     code, out, err = call("train", "--profile", TINY, "--study", "alpha_sweep", "--records", root)
     assert (code, out) == (1, "7 trained, 0 left, 1 failed\n")
     assert f"{run.label}.pt is damaged; delete it" in err
+
+
+def test_verify_trains_a_run_again_and_compares(trained, tmp_path):
+    """The stored record is neither used nor changed; one that was tampered with is found out."""
+    shutil.copytree(trained, tmp_path / "records")
+    name, record = sorted(records(tmp_path / "records").items())[0]
+    arguments = ("verify", "--profile", TINY, "--records", tmp_path / "records", record["hash"][:8])
+    code, out, err = call(*arguments)
+    assert (code, out.splitlines()[-1]) == (0, "the same record, bit for bit"), err
+    path = tmp_path / "records" / "tiny" / name
+    record["history"][0]["train_loss"] += 1e-9
+    path.write_text(json.dumps(record))
+    code, out, _ = call(*arguments)
+    assert code == 1
+    assert "different: history" in out
+    assert "on record: " in out
+    assert json.loads(path.read_text()) == record
+    left = [path for path in (tmp_path / "records").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in left) == sorted(records(trained)), "nothing stays behind"
+
+
+@pytest.mark.parametrize(("digits", "found"), [("zz", 0), ("", 8)])
+def test_verify_needs_one_record(trained, digits, found):
+    code, _, err = call("verify", "--profile", TINY, "--records", trained, digits)
+    assert code == 2
+    assert f"{found} training records" in err
