@@ -86,6 +86,7 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "02_table1",
         "02_table1_arms",
         "02_table1_contrasts",
+        "02_schedules",
         "02_table2",
         "02_paired_differences",
         "02_pairs_needed",
