@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import native
 from .inplace import Geometry, Places, can_write, convolution_backward, memory_order, where, while_shuffled
+from .shuffle import spatial_shuffle
 
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
 _SHUFFLE = "Tensor permutation, SymInt start, SymInt step"
@@ -92,7 +93,7 @@ def is_dense(x: Tensor) -> bool:
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *shuffle_and_geometry: Any) -> Tensor:
     *shuffle, stride, padding, dilation, groups = shuffle_and_geometry
     geometry = stride, padding, dilation, groups
-    x, found = _find(x, weight, *shuffle)
+    x, found = _find(x, (weight, bias), *shuffle)
     return while_shuffled(found, lambda: torch.conv2d(x, weight, bias, *geometry))
 
 
@@ -100,12 +101,12 @@ def _conv2d_backward(
     grad: Tensor, x: Tensor, weight: Tensor, has_bias: bool, *shuffle_and_geometry: Any
 ) -> tuple[Tensor, ...]:
     *shuffle, stride, padding, dilation, groups, needed = shuffle_and_geometry
-    x, found = _find(x, weight, *shuffle)
+    x, found = _find(x, (weight, grad), *shuffle)
     geometry = stride, padding, dilation, groups
     dx, *rest = while_shuffled(found, lambda: convolution_backward(grad, x, weight, has_bias, geometry, needed))
     if needed[0]:
         like = dx
-        dx, found = _find(dx, weight, *shuffle)
+        dx, found = _find(dx, (weight, grad), *shuffle)
         found.unshuffle_()
         dx = dx if dx is like else torch.empty_like(like).copy_(dx)
     return _filled(grad, (dx, *rest), needed)
@@ -117,16 +118,22 @@ torch.library.impl("ssconv::conv2d", _DEVICES, _conv2d)
 torch.library.impl("ssconv::conv2d_backward", _DEVICES, _conv2d_backward)
 
 
-def _find(x: Tensor, weight: Tensor, permutation: Tensor, start: int, step: int) -> tuple[Tensor, Places]:
-    """Return x as it can be written, a copy if need be, and the values that move in it."""
-    if not is_dense(x) or not can_write(x, weight):
+def _find(
+    x: Tensor, others: Sequence[Tensor | None], permutation: Tensor, start: int, step: int
+) -> tuple[Tensor, Places]:
+    """Return x as it can be written while the others are read, a copy if need be, and the values that move in it."""
+    if not is_dense(x) or not can_write(x, *others):
         channels_last = x.is_contiguous(memory_format=torch.channels_last)
         x = x.clone(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     contiguous, size = x.is_contiguous(), x.shape[-2:]
-    s = permutation.shape[0] // size.numel()
     order = permutation if contiguous else memory_order(permutation, size)
-    places = where(x.shape, slice(start, start + (s - 1) * step + 1, step), contiguous)
+    places = where(x.shape, _chosen(x, permutation, start, step), contiguous)
     return x, Places(x, *places, order.expand(len(x), -1))
+
+
+def _chosen(x: Tensor, permutation: Tensor, start: int, step: int) -> slice:
+    s = permutation.shape[0] // x.shape[-2:].numel()
+    return slice(start, start + (s - 1) * step + 1, step)
 
 
 def _filled(grad: Tensor, grads: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor, ...]:
@@ -156,6 +163,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, permutation = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:3])
+    if torch.is_grad_enabled():  # to be differentiated again: in the functional form
+        start, step, *geometry = ctx.rest
+        chosen = _chosen(x, permutation, start, step)
+        moved = spatial_shuffle(x, permutation, chosen)
+        dx, dw, db = convolution_backward(grad, moved, weight, ctx.has_bias, tuple(geometry), needed)
+        dx = spatial_shuffle(dx, permutation.argsort(), chosen) if needed[0] else None
+        return (dx, dw, db, *[None] * 7)
     grads = torch.ops.ssconv.conv2d_backward(grad, x, weight, ctx.has_bias, permutation, *ctx.rest, needed)
     return (*(one if need else None for one, need in zip(grads, needed, strict=True)), *[None] * 7)
 

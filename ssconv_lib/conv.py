@@ -37,8 +37,9 @@ class SSConv2d(nn.Conv2d):
     Where nobody can see it, P(x) is made by writing the values that move into the input itself, which is as it was,
     values and version, when the call ends or raises; see `inplace.can_write`. Two things can't be known, and need
     `fast=False`: that another thread, process or CUDA stream reads or writes the memory of the same input at the same
-    time (threads with inputs of their own don't disturb each other), and that this memory is mapped read-only, as by
-    `np.memmap(mode="r")`, where the write ends the process.
+    time, in a forward or a backward, which may leave the input wrong for good (threads with inputs of their own don't
+    disturb each other); and that this memory is mapped read-only, as by `np.memmap(mode="r")`, where the write ends
+    the process.
 
     Args:
         in_channels: C.

@@ -20,7 +20,7 @@ def in_place(layer: "SSConv2d", input: Tensor) -> Tensor | None:
     weight, bias = layer.weight, layer.bias
     if (kernel := native.load()) is not None and (output := _native(layer, kernel, input, weight, bias)) is not None:
         return output
-    if not can_write(input, weight):
+    if not can_write(input, weight, bias):
         return None
     moves = layer._check_permutation()
     found = moves and moves.find(input)
@@ -41,7 +41,7 @@ def _native(layer: "SSConv2d", kernel: ModuleType, input: Tensor, weight: Tensor
     moves = layer._checked
     known = moves and moves.permutation is layer._buffers.get("permutation")
     plain = type(input) is Tensor and type(weight) is nn.Parameter and layer.padding_mode == "zeros"
-    if not (known and plain) or forward_ad._current_level >= 0:
+    if not (known and plain) or forward_ad._current_level >= 0 or torch._C._len_torch_function_stack():
         return None
     geometry = layer.stride, layer.padding, layer.dilation, layer.groups
     if type(layer.padding) is str and (geometry := _geometry(layer)) is None:
@@ -50,14 +50,23 @@ def _native(layer: "SSConv2d", kernel: ModuleType, input: Tensor, weight: Tensor
 
 
 def in_graph(layer: "SSConv2d", input: Tensor) -> Tensor | None:
-    """The same for torch.compile, as one operator that it keeps whole; None in an export."""
+    """The same for torch.compile, as one operator that it keeps whole; None in an export and inside torch.func."""
     geometry = _geometry(layer)
     # the flag, since in torch 2.11 is_exporting() is true in every graph that torch.compile traces
-    if geometry is None or torch.compiler._is_exporting_flag:
+    if geometry is None or torch.compiler._is_exporting_flag or _is_transformed():
         return None
     layer._check_input(input)
     tensors = as_autocast(input, layer.weight, layer.bias)
     return compiled_conv(*tensors, layer.permutation, layer.shuffled, geometry)
+
+
+def _is_transformed() -> bool:
+    """Tell, while a graph is traced, whether it is inside grad, jvp or vmap, for which our operator has no rules."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# asked when it is traced, as in compiled.teach_compiler; the compiler can't trace it
+_is_transformed._dynamo_marked_constant = True
 
 
 def _geometry(layer: "SSConv2d") -> Geometry | None:

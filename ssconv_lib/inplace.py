@@ -106,8 +106,9 @@ def memory_order(permutation: Tensor, size: tuple[int, int]) -> Tensor:
 
 def while_shuffled(places: "Places", do: Callable[[], Any]) -> Any:
     """Return what `do` returns while the values at `places` are in the order of π; then put them back, in any case."""
-    saved = places.shuffle_()
-    try:
+    saved = places.save()
+    try:  # the write too: an interrupt may come while it goes on
+        places.shuffle_(saved)
         return do()
     finally:
         places.restore_(saved)
@@ -131,15 +132,17 @@ class Places:
         offset = (x.storage_offset() + start,) if start else ()
         self.values, self.rows = data.as_strided(size, stride, *offset), rows
 
-    def shuffle_(self) -> Tensor:
-        """Write the values in the order of π, out[k] = in[π[k]], and return what was there."""
+    def save(self) -> Tensor:
+        """Return what is there."""
+        return self.values.clone(memory_format=torch.contiguous_format)
+
+    def shuffle_(self, saved: Tensor) -> None:
+        """Write what was saved in the order of π, out[k] = in[π[k]]."""
         values, rows = self.values, self.rows
-        saved = values.clone(memory_format=torch.contiguous_format)
         if values.dim() == 2:
             torch.gather(saved, 1, rows, out=values)
         else:
             values.copy_(saved.view(rows.shape).gather(1, rows).view(values.shape))
-        return saved
 
     def restore_(self, saved: Tensor) -> None:
         """Write back what was there."""
@@ -152,7 +155,11 @@ class Places:
 
 
 def as_autocast(x: Tensor, *parameters: Tensor | None) -> list[Tensor | None]:
-    """Cast as autocast casts for a convolution: it knows `torch.conv2d`, but nothing that is not in its list."""
+    """Cast as autocast casts for a convolution: it knows `torch.conv2d`, but nothing that is not in its list.
+
+    But for its cache of casts: where a layer is used several times in one region, the weight's gradients of the uses
+    are added up in fp32 here, and in the lower precision by autocast.
+    """
     device = x.device.type
     if not torch.is_autocast_enabled(device):
         return [x, *parameters]
@@ -160,7 +167,7 @@ def as_autocast(x: Tensor, *parameters: Tensor | None) -> list[Tensor | None]:
     return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, *parameters)]
 
 
-def can_write(x: Tensor, *others: Tensor) -> bool:
+def can_write(x: Tensor, *others: Tensor | None) -> bool:
     """Tell whether a transient write to x goes unseen, as far as can be known (and `Moves.find` finds where).
 
     Not: a subclass; a sparse tensor; a leaf that requires grad; a tensor made in inference mode, outside it; one that
@@ -178,7 +185,7 @@ def can_write(x: Tensor, *others: Tensor) -> bool:
         and (x.is_cpu or x.is_cuda)
         and not (x.requires_grad and x.is_leaf)
         and (not x.is_inference() or torch.is_inference_mode_enabled())
-        and all(map(functools.partial(_is_apart, x), others))
+        and all(_is_apart(x, other) for other in others if other is not None)
     )
 
 

@@ -252,8 +252,9 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const std::optional<Tenso
 
 bool is_dense(const Tensor& x) { return x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast); }
 
-// As inplace.can_write; forward-mode differentiation is the caller's to look at.
+// As inplace.can_write, whose `others` are one here.
 bool can_write(const Tensor& x, const Tensor& other) {
+  if (x._fw_grad(0).defined() || other._fw_grad(0).defined()) return false;
   const c10::DispatchKeySet special{c10::DispatchKey::Python, c10::DispatchKey::ZeroTensor};
   const bool width = x.element_size() == 2 || x.element_size() == 4 || x.element_size() == 8;
   return x.device().is_cpu() && x.layout() == at::kStrided && x.dim() == 4 && width && x.has_storage() &&
@@ -261,6 +262,10 @@ bool can_write(const Tensor& x, const Tensor& other) {
          !c10::impl::TorchDispatchModeTLS::any_modes_set() && !at::tracer::impl::is_dispatch_enabled() &&
          !c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::FuncTorchDynamicLayerFrontMode) &&
          (!x.is_inference() || c10::InferenceMode::is_enabled()) && !x.is_alias_of(other);
+}
+
+bool shares(const Tensor& x, const std::optional<Tensor>& bias) {
+  return bias && bias->has_storage() && x.is_alias_of(*bias);
 }
 
 // The gradients of conv(P(x)). They can be differentiated again, since then nothing is written.
@@ -293,7 +298,9 @@ Gradients gradients(const Tensor& grad, const Tensor& x, const Tensor& weight, b
 struct ShuffledConv : torch::autograd::Function<ShuffledConv> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                         const Shuffle& shuffle, const Geometry& g) {
-    ctx->save_for_backward({x, weight, shuffle.permutation, shuffle.last});  // π too, so that its version is looked at
+    // as inplace.ShuffledConv: checkpointing counts what is saved, and takes either; π, so that its version is looked at
+    ctx->save_for_backward({x, weight, shuffle.permutation});
+    ctx->saved_data["last"] = shuffle.last;
     ctx->saved_data["where"] = std::vector<int64_t>{shuffle.start, shuffle.step, bias.has_value(), g.groups};
     ctx->saved_data["stride"] = g.stride;
     ctx->saved_data["padding"] = g.padding;
@@ -306,10 +313,11 @@ struct ShuffledConv : torch::autograd::Function<ShuffledConv> {
     const auto where = ctx->saved_data["where"].toIntVector(), stride = ctx->saved_data["stride"].toIntVector(),
                padding = ctx->saved_data["padding"].toIntVector(),
                dilation = ctx->saved_data["dilation"].toIntVector();
+    const Tensor last = ctx->saved_data["last"].toTensor();
     const bool has_bias = where[2] != 0;
     const std::array<bool, 3> needed{ctx->needs_input_grad(0), ctx->needs_input_grad(1),
                                      has_bias && ctx->needs_input_grad(2)};
-    auto [dx, dw, db] = gradients(grads[0], saved[0], saved[1], has_bias, {saved[2], saved[3], where[0], where[1]},
+    auto [dx, dw, db] = gradients(grads[0], saved[0], saved[1], has_bias, {saved[2], last, where[0], where[1]},
                                   {stride, padding, dilation, where[3]}, needed);
     return {dx, dw, db, Tensor(), Tensor()};
   }
@@ -327,8 +335,9 @@ std::optional<Tensor> conv2d(const Tensor& x, const Tensor& weight, const std::o
                              int64_t height, int64_t width, int64_t start, int64_t step,
                              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                              const std::vector<int64_t>& dilation, int64_t groups) {
-  if (!can_write(x, weight) || x.size(1) != channels || x.size(2) != height || x.size(3) != width ||
-      permutation._version() != version || (x.requires_grad() && x.is_leaf())) {
+  if (!can_write(x, weight) || shares(x, bias) || x.size(1) != channels || x.size(2) != height ||
+      x.size(3) != width || permutation._version() != version || last.numel() != permutation.numel() ||
+      (x.requires_grad() && x.is_leaf())) {
     return std::nullopt;
   }
   pybind11::gil_scoped_release release;
@@ -345,7 +354,7 @@ std::optional<Tensor> conv2d(const Tensor& x, const Tensor& weight, const std::o
 Tensor compiled_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                        const Tensor& permutation, int64_t start, int64_t step, IntArrayRef stride, IntArrayRef padding,
                        IntArrayRef dilation, int64_t groups) {
-  const Tensor own = can_write(x, weight) ? x : x.clone(x.suggest_memory_format());
+  const Tensor own = can_write(x, weight) && !shares(x, bias) ? x : x.clone(x.suggest_memory_format());
   return convolve(own, weight, bias, {permutation, Tensor(), start, step}, {stride, padding, dilation, groups});
 }
 

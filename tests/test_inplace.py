@@ -165,6 +165,22 @@ def test_the_input_is_restored_when_the_backward_raises(monkeypatch):
     assert torch.equal(x, kept)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, IndexError])
+def test_the_input_is_restored_when_the_write_itself_is_cut_off(monkeypatch, error):
+    """As Ctrl-C does, and an index outside, which torch finds when some values are written."""
+    ours, x = layer(), draw(2, 16, 6, 6)
+    kept, gather = x.clone(), torch.gather
+
+    def cut_off(*args, **options):
+        gather(*args, **options)
+        raise error
+
+    monkeypatch.setattr(torch, "gather", cut_off)
+    with torch.no_grad(), pytest.raises(error):
+        ours(x)
+    assert torch.equal(x, kept)
+
+
 def test_an_operation_that_saved_the_input_for_its_backward_sees_nothing(writes):
     """ReLU, exp and a plain convolution keep the very tensor; autograd would raise if its version moved."""
     ours, plain = layer(), nn.Conv2d(16, 8, 3, padding=1)
@@ -251,6 +267,18 @@ def test_an_input_that_shares_memory_with_the_weight_is_not_written(writes):
         fast, functional = both(ours, ours.weight.detach(), lambda ours, x: ours(x))
     assert writes == []
     assert torch.equal(fast, functional)
+
+
+def test_an_input_that_shares_memory_with_the_bias_is_not_written(writes):
+    ours = SSConv2d(8, 8, 1, alpha=1.0, spatial_size=1, seed=1)
+    with torch.no_grad():
+        x = ours.bias.detach().view(1, 8, 1, 1)
+        fast, functional = both(ours, x, lambda ours, x: ours(x))
+        args = (ours.permutation, 0, 1, [1, 1], [0, 0], [1, 1], 1)
+        operator = torch.ops.ssconv.conv2d(x, ours.weight, ours.bias, *args)
+    assert writes == []
+    assert torch.equal(fast, functional)
+    assert torch.equal(operator, functional)
 
 
 def test_transforms_modes_and_traces_take_the_functional_form(writes):
@@ -445,6 +473,42 @@ def test_the_compiler_hands_the_operator_feature_maps_in_channels_last(monkeypat
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
     assert len(handed) == 4, "in training: x forward, and in the backward x and its gradient"
     assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in handed)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_transforms_inside_a_compiled_function_give_what_they_give_outside(backend):
+    torch._dynamo.reset()
+    ours, x = layer(), draw(2, 16, 6, 6)
+
+    def slope(x):
+        return jvp(ours, (x,), (2 * x,))[1]
+
+    def gradient(x):
+        return grad(lambda x: ours(x).square().sum())(x)
+
+    for function in (slope, gradient):
+        expected = function(x)
+        assert expected.abs().max() > 0.1
+        got = torch.compile(function, backend=backend, fullgraph=True)(x)
+        assert torch.allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_layer_can_be_differentiated_twice():
+    """Only backend="eager" allows it; there the operator's gradient is recorded as it is computed."""
+    torch._dynamo.reset()
+    ours = layer()
+
+    def penalty(run):
+        x = draw(2, 16, 6, 6).requires_grad_()
+        hidden = x.exp()
+        (first,) = torch.autograd.grad(run(hidden).square().sum(), hidden, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), (x, ours.weight, ours.bias))
+
+    compiled_layer = torch.compile(ours, backend="eager", fullgraph=True)
+    for got, expected in zip(penalty(compiled_layer), penalty(ours), strict=True):
+        assert torch.allclose(got, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_an_input_without_a_batch_is_compiled_in_the_functional_form():

@@ -9,7 +9,10 @@ import torch
 from hypothesis import given, settings
 from test_inplace import CASES, UNSAFE, both, built, draw, layer, train, wrong_in_threads
 from torch import nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, vmap
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssconv_lib import SSConv2d, native
@@ -106,7 +109,7 @@ def test_transforms_modes_and_weights_of_other_kinds_are_left_alone(calls):
         assert torch.allclose(vmap(ours)(x[:, None])[:, 0], expected, atol=1e-6)
         with FlopCounterMode(display=False):
             ours(x)
-        with torch.autograd.forward_ad.dual_level():
+        with forward_ad.dual_level():
             ours(x)
         assert torch.equal(torch.jit.trace(ours, x, check_trace=False)(x), expected)
         shared = ours.weight.detach()[:, :, :1, :1].expand(-1, -1, 6, 6)
@@ -210,6 +213,64 @@ def test_gradients_are_right_twice_and_in_batches(calls, channels_last):
     assert torch.autograd.gradcheck(run, (x, *ours.parameters()), check_batched_grad=True)
     assert torch.autograd.gradgradcheck(run, (x, *ours.parameters()))
     assert all(calls)
+
+
+def test_a_checkpoint_whose_forward_ran_in_python_is_recomputed(calls):
+    """The first call after train() looks at π, in Python; the recomputation of the checkpoint does not."""
+    model = nn.Sequential(layer(16, 16), nn.ReLU(), layer(16, 16))
+
+    def gradient(run):
+        x = draw(2, 16, 6, 6).requires_grad_()
+        run(x.exp()).square().sum().backward()
+        return x.grad
+
+    got = gradient(lambda hidden: checkpoint(model.train(), hidden, use_reentrant=False))
+    assert any(calls), "in the recomputation"
+    assert torch.equal(got, gradient(model))
+
+
+def test_a_dual_gradient_keeps_its_tangent(calls):
+    ours = layer()
+    ours(draw(2, 16, 6, 6))
+    hidden = draw(2, 16, 6, 6).requires_grad_() * 1
+    output = ours(hidden)
+    gradient, tangent = draw(*output.shape, seed=1), draw(*output.shape, seed=2)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(gradient, tangent)
+        (dx,) = torch.autograd.grad(output, hidden, dual, retain_graph=True)
+        got = forward_ad.unpack_dual(dx)
+    assert calls == [True]
+    for one, of in ((got.primal, gradient), (got.tangent, tangent)):
+        (expected,) = torch.autograd.grad(output, hidden, of, retain_graph=True)
+        assert torch.allclose(one, expected, atol=1e-5)
+
+
+def test_an_input_that_shares_memory_with_the_bias_is_left_alone(calls):
+    ours = SSConv2d(8, 8, 1, alpha=1.0, spatial_size=1, seed=1)
+    x = ours.bias.detach().view(1, 8, 1, 1)
+    with torch.no_grad():
+        ours(draw(1, 8, 1, 1))
+        assert torch.equal(ours(x), functional(ours, x))
+        args = (ours.permutation, 0, 1, [1, 1], [0, 0], [1, 1], 1)
+        assert torch.equal(torch.ops.ssconv.conv2d(x, ours.weight, ours.bias, *args), functional(ours, x))
+    assert calls == [False]
+
+
+def test_a_mode_that_looks_at_functions_sees_the_convolution(calls):
+    names = []
+
+    class Seen(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            names.append(getattr(function, "__name__", ""))
+            return function(*args, **(kwargs or {}))
+
+    ours, x = layer(), draw(2, 16, 6, 6)
+    with torch.no_grad():
+        ours(x)
+        with Seen():
+            ours(x)
+    assert "conv2d" in names
+    assert calls == []
 
 
 def test_it_keeps_for_the_backward_what_the_convolution_keeps(calls):
