@@ -109,7 +109,7 @@ if len(histories):
 # and augmentation, hence the paired *t* test. *detectable* is the true difference that so many pairs would see with a
 # chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small relative on a short
 # schedule tells whether the effect carries over, not whether the paper's number is right.
-
+#
 # `laptop` shortens the paper's schedule to what two cores can do. Its protocol is frozen since commit `0242b70` (seeds
 # 0 to 2 were trained just so); time decides how many runs there are, not their outcome. Pilot runs on a seed of
 # their own show what less would do:

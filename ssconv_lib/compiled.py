@@ -13,8 +13,16 @@ import torch
 from torch import Tensor
 
 from . import native
-from .inplace import Geometry, Places, can_write, convolution_backward, memory_order, where, while_shuffled
-from .shuffle import spatial_shuffle
+from .inplace import (
+    Geometry,
+    Places,
+    can_write,
+    convolution_backward,
+    functional_backward,
+    memory_order,
+    where,
+    while_shuffled,
+)
 
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
 _SHUFFLE = "Tensor permutation, SymInt start, SymInt step"
@@ -43,8 +51,8 @@ def compiled_conv(
     (`teach_compiler`); on a GPU when it thinks fit. So there, and where it can't be taught, an input in NCHW takes the
     functional form, with a convolution that the compiler sees.
     """
-    taught = teach_compiler() if x.is_cpu else not x.is_contiguous()
-    if not taught or not is_dense(x):
+    taught = x.is_cpu and teach_compiler()
+    if not is_dense(x) or (x.is_contiguous() and not taught):
         return None
     return torch.ops.ssconv.conv2d(x, weight, bias, permutation, chosen.start, chosen.step, *geometry)
 
@@ -166,10 +174,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():  # to be differentiated again: in the functional form
         start, step, *geometry = ctx.rest
         chosen = _chosen(x, permutation, start, step)
-        moved = spatial_shuffle(x, permutation, chosen)
-        dx, dw, db = convolution_backward(grad, moved, weight, ctx.has_bias, tuple(geometry), needed)
-        dx = spatial_shuffle(dx, permutation.argsort(), chosen) if needed[0] else None
-        return (dx, dw, db, *[None] * 7)
+        rest = ctx.has_bias, tuple(geometry), needed
+        return (*functional_backward(grad, x, weight, permutation, chosen, *rest), *[None] * 7)
     grads = torch.ops.ssconv.conv2d_backward(grad, x, weight, ctx.has_bias, permutation, *ctx.rest, needed)
     return (*(one if need else None for one, need in zip(grads, needed, strict=True)), *[None] * 7)
 

@@ -221,21 +221,25 @@ class ShuffledConv(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, weight and bias, for the gradient of y."""
         x, weight, permutation = ctx.saved_tensors
-        needed, moves = ctx.needs_input_grad[:3], ctx.moves
-        once = not torch.is_grad_enabled()
-
-        def of(x: Tensor) -> tuple[Tensor | None, ...]:
-            return convolution_backward(grad, x, weight, ctx.has_bias, ctx.geometry, needed)
-
-        if once and can_write(x, weight, grad) and (found := moves.find(x)):
-            dx, dw, db = while_shuffled(found, lambda: of(x))
-        else:
-            dx, dw, db = of(spatial_shuffle(x, permutation, moves.chosen))
-        if needed[0] and once and can_write(dx, grad) and (found := moves.find(dx)):
+        moves = ctx.moves
+        rest = ctx.has_bias, ctx.geometry, ctx.needs_input_grad[:3]
+        found = not torch.is_grad_enabled() and can_write(x, weight, grad) and moves.find(x)
+        if not found:
+            return (*functional_backward(grad, x, weight, permutation, moves.chosen, *rest), None, None, None)
+        dx, dw, db = while_shuffled(found, lambda: convolution_backward(grad, x, weight, *rest))
+        if dx is not None and can_write(dx, grad) and (found := moves.find(dx)):
             found.unshuffle_()
-        elif needed[0]:
+        elif dx is not None:
             dx = spatial_shuffle(dx, permutation.argsort(), moves.chosen)
         return dx, dw, db, None, None, None
+
+
+def functional_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, permutation: Tensor, chosen: slice, *rest: Any
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of conv(P(x)) by operations that can be differentiated again; `rest` as below."""
+    dx, dw, db = convolution_backward(grad, spatial_shuffle(x, permutation, chosen), weight, *rest)
+    return None if dx is None else spatial_shuffle(dx, permutation.argsort(), chosen), dw, db
 
 
 def convolution_backward(

@@ -252,20 +252,21 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const std::optional<Tenso
 
 bool is_dense(const Tensor& x) { return x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast); }
 
-// As inplace.can_write, whose `others` are one here.
-bool can_write(const Tensor& x, const Tensor& other) {
-  if (x._fw_grad(0).defined() || other._fw_grad(0).defined()) return false;
+// Values in memory, and nothing beside them: no subclass, no zero, no tangent.
+bool is_plain(const Tensor& x) {
   const c10::DispatchKeySet special{c10::DispatchKey::Python, c10::DispatchKey::ZeroTensor};
-  const bool width = x.element_size() == 2 || x.element_size() == 4 || x.element_size() == 8;
-  return x.device().is_cpu() && x.layout() == at::kStrided && x.dim() == 4 && width && x.has_storage() &&
-         is_dense(x) && !x.key_set().has_any(special) && !other.key_set().has_any(special) && other.has_storage() &&
-         !c10::impl::TorchDispatchModeTLS::any_modes_set() && !at::tracer::impl::is_dispatch_enabled() &&
-         !c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::FuncTorchDynamicLayerFrontMode) &&
-         (!x.is_inference() || c10::InferenceMode::is_enabled()) && !x.is_alias_of(other);
+  return x.has_storage() && !x.key_set().has_any(special) && !x._fw_grad(0).defined();
 }
 
-bool shares(const Tensor& x, const std::optional<Tensor>& bias) {
-  return bias && bias->has_storage() && x.is_alias_of(*bias);
+// As inplace.can_write; a second of the others may be missing.
+bool can_write(const Tensor& x, const Tensor& other, const std::optional<Tensor>& second = std::nullopt) {
+  const auto is_apart = [&](const Tensor& one) { return is_plain(one) && !x.is_alias_of(one); };
+  const bool width = x.element_size() == 2 || x.element_size() == 4 || x.element_size() == 8;
+  return x.device().is_cpu() && x.layout() == at::kStrided && x.dim() == 4 && width && is_plain(x) && is_dense(x) &&
+         is_apart(other) && (!second || is_apart(*second)) &&
+         !c10::impl::TorchDispatchModeTLS::any_modes_set() && !at::tracer::impl::is_dispatch_enabled() &&
+         !c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::FuncTorchDynamicLayerFrontMode) &&
+         (!x.is_inference() || c10::InferenceMode::is_enabled());
 }
 
 // The gradients of conv(P(x)). They can be differentiated again, since then nothing is written.
@@ -279,7 +280,7 @@ Gradients gradients(const Tensor& grad, const Tensor& x, const Tensor& weight, b
   };
   Gradients found;
   const bool once = !at::GradMode::is_enabled();
-  if (once && can_write(x, weight) && can_write(x, grad)) {
+  if (once && can_write(x, weight, grad)) {
     const WhileShuffled now(x, shuffle);
     found = of(x);
   } else {
@@ -335,8 +336,8 @@ std::optional<Tensor> conv2d(const Tensor& x, const Tensor& weight, const std::o
                              int64_t height, int64_t width, int64_t start, int64_t step,
                              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                              const std::vector<int64_t>& dilation, int64_t groups) {
-  if (!can_write(x, weight) || shares(x, bias) || x.size(1) != channels || x.size(2) != height ||
-      x.size(3) != width || permutation._version() != version || last.numel() != permutation.numel() ||
+  if (!can_write(x, weight, bias) || x.size(1) != channels || x.size(2) != height || x.size(3) != width ||
+      permutation._version() != version || last.numel() != permutation.numel() ||
       (x.requires_grad() && x.is_leaf())) {
     return std::nullopt;
   }
@@ -354,7 +355,7 @@ std::optional<Tensor> conv2d(const Tensor& x, const Tensor& weight, const std::o
 Tensor compiled_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                        const Tensor& permutation, int64_t start, int64_t step, IntArrayRef stride, IntArrayRef padding,
                        IntArrayRef dilation, int64_t groups) {
-  const Tensor own = can_write(x, weight) && !shares(x, bias) ? x : x.clone(x.suggest_memory_format());
+  const Tensor own = can_write(x, weight, bias) ? x : x.clone(x.suggest_memory_format());
   return convolve(own, weight, bias, {permutation, Tensor(), start, step}, {stride, padding, dilation, groups});
 }
 

@@ -33,8 +33,8 @@ class Profile:
         title: One line for captions and tables.
         hardware: What it is made for.
         device: Where its runs are trained and timed unless the call says otherwise: "cpu" or "cuda".
-        weights_of_study: The trained networks of this study's runs are kept (`weights`), of
-        weights_of_seed: this seed; None keeps none.
+        weights_of_study: The study whose trained networks are kept (`weights`); None keeps none.
+        weights_of_seed: The seed of it whose networks are kept.
         trains_in_chapter: Whether a chapter trains what is missing (quick) or draws what is stored (all others).
         planned: The training runs; one that several studies ask for is trained once.
         timed: The measurements of speed, likewise; their studies are others.

@@ -4,13 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .progress import bar
-from .records import MEASURED, RecordStore
+from .records import MEASURED, RecordStore, run_of
 from .run import Run
 from .study import load_profile
-from .workers import Plan, check_device, train_here
+from .workers import Plan, check_device, prepare_torch, train_here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +22,7 @@ def main(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile)
     store = RecordStore(profile.name, args.records)
     run = find(store, args.hash)
-    torch.set_num_threads(1)
+    prepare_torch()
     with bar(total=run.epochs, unit="epoch", desc=run.label) as progress:
         again = train_again(run, profile.name, args.records, check_device(args.device or profile.device), progress)
     there = store.get(run)
@@ -45,10 +43,11 @@ def find(store: RecordStore, digits: str) -> Run:
     Raises:
         ValueError: there is none, or more than one.
     """
-    found = [record for record in store if record.get("kind") is None and record["hash"].startswith(digits)]
-    if not digits or len(found) != 1:
+    runs = [run for run in map(run_of, store) if isinstance(run, Run)]
+    found = [run for run in runs if run.hash.startswith(digits)]
+    if len(found) != 1:
         raise ValueError(f"hash {digits!r}: {len(found)} training records in {store.folder} begin so, expected one")
-    return Run.from_dict(found[0]["run"])
+    return found[0]
 
 
 def train_again(run: Run, profile: str, records: Path, device: str, progress: Any = None) -> dict[str, Any]:

@@ -178,10 +178,15 @@ def _start_worker(stop: Any, epochs: Any) -> None:
     _stop, _epochs = stop, epochs
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_terminate)
-    torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU too
+    prepare_torch()
     commit()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def prepare_torch() -> None:
+    """Set what the numbers of a run depend on beside the run."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU too
 
 
 def _on_terminate(*_: Any) -> None:

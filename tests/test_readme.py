@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ssconv_lib import __main__ as command_line
-from ssconv_lib import study
+from ssconv_lib import study, verify
 from ssconv_lib.paths import ROOT
+from ssconv_lib.records import RecordStore
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -41,6 +42,11 @@ def test_the_profile_of_its_example_loads(tmp_path):
 @pytest.mark.parametrize("line", re.findall(r"python -m ssconv_lib ([^#`\n]+)", README))
 def test_its_commands_parse(line):
     command_line._parser().parse_args(shlex.split(line))
+
+
+def test_the_run_that_it_verifies_has_a_record():
+    (digits,) = re.findall(r"verify --profile laptop (\w+)", README)
+    assert verify.find(RecordStore("laptop", ROOT / "results" / "records"), digits)
 
 
 def test_its_make_targets_exist():
