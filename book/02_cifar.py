@@ -26,7 +26,7 @@ import pandas as pd
 
 from IPython.display import display
 
-from ssconv_lib import judge, paper, plots, readable, stats, study, tables
+from ssconv_lib import judge, paper, plots, readable, stats, tables
 from ssconv_lib.book import Chapter
 
 chapter = Chapter("02", profile)
@@ -95,7 +95,7 @@ chapter.table(everything, "fig2_summary", readable.readable(everything))
 # Where learning curves still fall, a difference may be one of speed.
 
 # %%
-histories = study.histories(chapter.profile, "alpha_sweep")
+histories = chapter.histories("alpha_sweep")
 if len(histories):
     one = histories[histories["model"] == histories["model"].iloc[0]]
     figure = plots.learning_curves(one)

@@ -50,6 +50,10 @@ class Chapter:
                 raise RuntimeError(f"not all runs of {name} ended: {outcome.failed or outcome.left}")
         return study.frame(self.profile, name)
 
+    def histories(self, name: str) -> pd.DataFrame:
+        """A study's learning curves (see `study.histories`), of what is stored; none if the profile doesn't have it."""
+        return study.histories(self.profile, name) if name in self.profile.studies else pd.DataFrame()
+
     def evidence(self, name: str) -> list[pd.DataFrame]:
         """A study's records at each profile that has some: the project's, cheapest first, and the one in force."""
         frames = [study.frame(profile, name) for profile in self._profiles() if name in profile.studies]
@@ -67,9 +71,10 @@ class Chapter:
         return pd.concat([frame for frame in frames if len(frame)] or [study.empty_speed_frame()], ignore_index=True)
 
     def _profiles(self) -> list[Profile]:
-        """The project's, cheapest first, and the one in force."""
+        """The one in force and the project's, cheapest first; of others only those whose records are in git."""
         profiles = {known: study.load_profile(known) for known in study.profile_names()}
-        return [*{**profiles, self.profile.name: self.profile}.values()]
+        profiles[self.profile.name] = self.profile
+        return [one for one in profiles.values() if one is self.profile or not one.trains_in_chapter]
 
     def missing(self, name: str) -> Markdown:
         """How much of a study is there, and the command for the rest."""

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ssconv_lib import study
+from ssconv_lib.book import Chapter
 from ssconv_lib.paths import ROOT
 from ssconv_lib.speedrun import SpeedRun
 
@@ -176,6 +177,19 @@ def test_a_second_run_changes_nothing(tiny):
     done = reproduce("--profile", TINY)
     assert done.returncode == 0
     assert done.stdout.count("unchanged") == 3
+
+
+def test_evidence_is_what_git_has_and_the_profile_in_force():
+    """What `quick` leaves on a machine must not get into the tables that are committed for another profile."""
+    known = {name: [one.name for one in Chapter("02", name)._profiles()] for name in ("quick", "laptop")}
+    assert known["laptop"] == ["pilot", "laptop", "gpu", "paper"]
+    assert known["quick"] == ["quick", *known["laptop"]]
+
+
+def test_a_study_that_a_profile_lacks_is_empty_in_its_chapters():
+    chapter = Chapter("02", "pilot")
+    assert chapter.records("alpha_sweep").empty
+    assert chapter.histories("alpha_sweep").empty
 
 
 def test_the_default_run_shows_the_evidence_of_real_images(tiny):
