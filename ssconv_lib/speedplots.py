@@ -71,7 +71,7 @@ def networks(cases: pd.DataFrame) -> Figure:
         rows += [(name, None), *((name, tuple(kind)) for kind in group.iloc[:, 1:].itertuples(index=False))]
     places = {row: place for place, row in enumerate(rows)}
     sources = [*cases["source"].unique()]
-    size = (WIDTH, 1.7 + 0.21 * len(rows))
+    size = (WIDTH, 2.0 + 0.21 * len(rows))
     figure, axes = plt.subplots(1, len(sources), figsize=size, sharex=True, sharey=True, squeeze=False)
     for name, ax in zip(sources, axes[0], strict=True):
         of = cases[cases["source"] == name]
@@ -93,7 +93,9 @@ def networks(cases: pd.DataFrame) -> Figure:
         tick.set_fontweight("bold" if kind is None else "normal")
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     figure.supxlabel(f"{RATIO} (median, quartiles)", fontsize=10)
-    figure.legend(loc="upper left", fontsize=8.5)  # beside the panels' titles, above the rows' names
+    figure.suptitle("Inference and training: what a step costs", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    below = 1 - 0.3 / size[1]  # the title; beside the panels' titles, above the rows' names
+    figure.legend(loc="upper left", bbox_to_anchor=(0, below), fontsize=8.5)
     return figure
 
 
