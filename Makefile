@@ -10,7 +10,7 @@ TORCH_INDEX_URL ?=
 
 py := .venv/bin/python
 ready := .venv/.installed
-extras := book,test
+extras := book,cluster,test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile

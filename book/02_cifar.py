@@ -208,7 +208,7 @@ chapter.missing("alpha_selection")
 
 # %%
 verdicts = judge.best_alpha_claims(sweeps)
-verdicts += judge.table2_claims(records2)
+verdicts += judge.difference_claims(records2)
 verdicts += judge.table1_claims(records1)
 if len(reach):
     verdicts.insert(0, judge.reach_claim(reach))

@@ -5,16 +5,16 @@ stderr, results to stdout.
 """
 
 import argparse
-import signal
 import sys
 import warnings
 from pathlib import Path
 
-from . import bench, native, reproduce, study, verify
-from .data import Cifar10, load
+from . import bench, native, reproduce, study, train_command, verify
+from .data import Cifar10, Images, load
+from .group import ToldByRankZero
 from .paths import data_dir, results_dir
+from .readers import unreadable
 from .records import RecordStore, read_record, run_of
-from .workers import log_unless_terminal, train_missing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
+    except ToldByRankZero:
+        return 1
     except (OSError, RuntimeError) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -39,16 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = _with_profile(commands.add_parser("train", help="train the runs that have no record, in order of priority"))
-    train.set_defaults(command=_train)
-    train.add_argument("--study", help="only the runs of this study")
-    train.add_argument("--budget", type=_positive(float), metavar="SECONDS", help="stop cleanly after this time")
-    train.add_argument("--workers", type=_positive(int), metavar="N", help="runs at once (default: one a processor)")
-    train.add_argument("--device", help="cpu or cuda (default: the profile's; cuda has not been tried on a GPU yet)")
-    train.add_argument(
-        "--compile",
-        choices=["default", "reduce-overhead", "max-autotune"],
-        help="torch.compile with this mode; not tried on a GPU yet, so off by default",
-    )
+    train_command.add_arguments(train, _positive)
+    train.set_defaults(command=train_command.main)
 
     status = _with_profile(commands.add_parser("status", help="say which records are there and which are missing"))
     status.set_defaults(command=_status)
@@ -62,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_arguments(again)
     again.set_defaults(command=verify.main)
 
-    data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there")
+    data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there; with --folder, check images")
+    data.add_argument("--folder", metavar="NAME", help="decode every image of this folder, such as imagenet, instead")
     data.set_defaults(command=_data)
 
     speed = commands.add_parser("bench", help="measure speed and memory: plain convolution, Listing 1, SSConv2d")
@@ -100,27 +95,6 @@ def _positive(kind: type) -> type:
 
     parse.__name__ = f"positive {kind.__name__}"
     return parse
-
-
-def _train(args: argparse.Namespace) -> int:
-    profile = study.load_profile(args.profile)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: checkpoint, then stop
-    outcome = train_missing(
-        profile,
-        args.study,
-        budget=args.budget,
-        workers=args.workers,
-        records=args.records,
-        device=args.device,
-        compile=args.compile,
-        log=log_unless_terminal(),
-    )
-    print(f"{len(outcome.trained)} trained, {len(outcome.left)} left, {len(outcome.failed)} failed")
-    for label, error in outcome.failed.items():
-        print(f"error: {label}: {error}", file=sys.stderr)
-    if outcome.left:
-        print("to go on, give the same command again", file=sys.stderr)
-    return 1 if outcome.failed else 0
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -166,9 +140,22 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
+    if args.folder is not None:
+        return _check_folder(Images(folder=args.folder))
     data = load(Cifar10())
     print(f"CIFAR-10: {len(data.train.labels)} training and {len(data.test.labels)} test images at {data_dir()}")
     return 0
+
+
+def _check_folder(spec: Images) -> int:
+    data = load(spec)
+    numbers = f"{len(data.train)} training and {len(data.test)} validation images of {data.num_classes} classes"
+    print(f"{spec.folder}: {numbers} at {data.train.root}")
+    damaged = unreadable(data)
+    for name, reason in damaged:
+        print(f"error: {data.train.root}/{name}: {reason}", file=sys.stderr)
+    print(f"{len(damaged)} can't be read" if damaged else "all can be read")
+    return 1 if damaged else 0
 
 
 if __name__ == "__main__":

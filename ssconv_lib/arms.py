@@ -1,7 +1,6 @@
 """What a measurement of speed compares: one network in plain convolutions, in Listing 1's and in ours."""
 
 import copy
-import importlib
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -81,12 +80,7 @@ def build_network(name: str, channels: int | None = None) -> nn.Module:
         if name in LAYERS:
             kernel = 3 if name == "conv3x3" else 1
             return nn.Sequential(nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False))
-        if name == "wrn16_4":
-            return create_model(name, num_classes=CLASSES[name])
-        if name == "seresnet50":
-            # not timm's zeros in the last scale of each block: no output would then depend on what is shuffled
-            return _package("timm", name).create_model(name, pretrained=False, zero_init_last=False)
-        return getattr(_package("torchvision", name).models, name)(weights=None)
+        return create_model(name, num_classes=CLASSES.get(name, 1000))
 
 
 def convert(model: nn.Module, run: SpeedRun) -> nn.Module:
@@ -166,14 +160,3 @@ def _shuffles(family: dict[str, Arm]) -> bool:
 
 def _distance(one: Tensor, other: Tensor) -> float:
     return ((one - other).abs().max() / one.abs().max()).item()
-
-
-def _package(package: str, network: str) -> object:
-    """Import a package that only some networks need."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise RuntimeError(
-            f"{network} comes from {package}, which can't be imported ({error}); make installs it,"
-            " as does pip install -e '.[book]'"
-        ) from error

@@ -1,7 +1,7 @@
 """From the description of a data set to batches on the device.
 
-The data set stays as it is on disk (CIFAR-10: uint8) and lives on the device; augmentation and normalisation
-work on whole batches there. Nothing in a batch waits for the host.
+A data set that fits stays as it is on disk (CIFAR-10: uint8) and lives on the device; augmentation and normalisation
+work on whole batches there. Nothing in a batch waits for the host. Image folders are read by `loader`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +17,14 @@ from torch import Tensor
 from . import cifar10, longrange, paths
 from .cifar10 import Cifar10
 from .fields import from_mapping
+from .imagefolder import FolderData, Images, read_folder
 from .longrange import LongRange
 from .seeds import stream
 
-__all__ = ["Batches", "Cifar10", "Data", "DataSpec", "LongRange", "Split", "load", "parse_spec"]
+__all__ = ["Batches", "Cifar10", "Data", "DataSpec", "Images", "LongRange", "Split", "load", "parse_spec"]
 
-DataSpec = LongRange | Cifar10
-KINDS: dict[str, type[DataSpec]] = {kind.name: kind for kind in (LongRange, Cifar10)}
+DataSpec = LongRange | Cifar10 | Images
+KINDS: dict[str, type[DataSpec]] = {kind.name: kind for kind in (LongRange, Cifar10, Images)}
 SHIFT = 4  # augmentation moves an image by up to so many pixels, as in the paper (Sec. 4.1)
 
 
@@ -90,13 +91,15 @@ class Data:
         return replace(self, **splits)
 
 
-def load(spec: DataSpec, root: Path | None = None) -> Data:
-    """Generates or reads a data set, on the CPU; `root` is `paths.data_dir()` unless it is given.
+def load(spec: DataSpec, root: Path | None = None) -> Data | FolderData:
+    """Generates or reads a data set, on the CPU, or lists its files; `root` is `paths.data_dir()` unless it is given.
 
     Raises:
         ValueError: naming a file or folder that is damaged or holds something else.
-        FileNotFoundError: saying which file to put where, if CIFAR-10 is neither there nor to be had.
+        FileNotFoundError: saying what to put where, if CIFAR-10 or an image folder is not there nor to be had.
     """
+    if isinstance(spec, Images):
+        return read_folder(spec, paths.image_folder(spec.folder, root))
     if isinstance(spec, LongRange):
         train, test = (_float_split(*longrange.generate(spec, which)) for which in ("train", "test"))
         return Data(train, test, num_classes=2, input_size=(3, spec.size, spec.size))
@@ -120,6 +123,24 @@ def _hold_out(split: Split, count: int) -> tuple[Split, Split]:
     order = torch.randperm(len(split), generator=stream(cifar10.SPLIT_SEED, "validation"))
     kept, held = order[count:].sort().values, order[:count].sort().values
     return tuple(Split(split.images[index], split.labels[index]) for index in (kept, held))
+
+
+def choose_split(data: Data | FolderData, which: str, batch_size: int) -> Any:
+    """One of a data set's splits; ValueError for an unknown one, or for a batch size below 1."""
+    if which not in ("train", "test"):
+        raise ValueError(f"which is {which!r}: choose 'train' or 'test'")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+    return getattr(data, which)
+
+
+def batch_numbers(count: int, start: int, rank: int, ranks: int) -> range:
+    """Which of an epoch's batches `start` .. `count` - 1 are those of one rank; ValueError if there can't be such."""
+    if not 0 <= start <= count:
+        raise ValueError(f"start is {start}: an epoch has {count} batches")
+    if not 0 <= rank < ranks:
+        raise ValueError(f"rank is {rank}: of {ranks} ranks it must be one of 0 to {ranks - 1}")
+    return range(start + (rank - start) % ranks, count, ranks)
 
 
 class Batches:
@@ -151,14 +172,11 @@ class Batches:
         train: bool,
         device: torch.device | str = "cpu",
     ) -> None:
-        if which not in ("train", "test"):
-            raise ValueError(f"which is {which!r}: choose 'train' or 'test'")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
-        split = getattr(data, which)
+        split = choose_split(data, which, batch_size)
         images = split.images if split.images.dtype == torch.uint8 else split.images.permute(0, 2, 3, 1)
         self.images = images.to(device).contiguous()  # (N, H, W, C), so that batches are channels_last
         self.labels = split.labels.to(device)
+        self.device = self.labels.device
         self.batch_size, self.seed, self.train = batch_size, seed, train
         self.augment = train and data.augment
         self.per_image = data.normalise == "gcn"
@@ -170,22 +188,20 @@ class Batches:
         """Batches an epoch."""
         return -(-len(self.labels) // self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches `start`, `start + 1`, … of an epoch.
+    def epoch(self, epoch: int, start: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches `start`, `start + 1`, … of an epoch, or of these every one whose number modulo `ranks` is `rank`.
 
         Yields:
             Images (N, C, H, W), float32 in channels_last, and labels (N,), int64, both on the device.
 
         Raises:
-            ValueError: if the epoch has no batch `start`, nor ends there.
+            ValueError: if the epoch has no batch `start`, nor ends there, or `rank` is not below `ranks`.
         """
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start is {start}: an epoch has {len(self)} batches")
-        return self._epoch(epoch, start)
+        return self._epoch(epoch, batch_numbers(len(self), start, rank, ranks))
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _epoch(self, epoch: int, numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
         plan = self._plan(epoch)
-        for k in range(start, len(self)):
+        for k in numbers:
             part = slice(k * self.batch_size, (k + 1) * self.batch_size)
             if not self.train:
                 yield self._normalise(self.images[part], part), self.labels[part]

@@ -1,4 +1,4 @@
-"""Chapter 2's claims against the records: each gives a row with the claim, the evidence and the verdict."""
+"""The claims of chapters 2 and 3 against the records: each gives a row with the claim, the evidence and the verdict."""
 
 from collections.abc import Sequence
 
@@ -22,15 +22,39 @@ def _of_difference(claim: str, where: str, sentence: str) -> dict[str, str]:
     return _row(claim, where, evidence[0].upper() + evidence[1:], outcome)
 
 
-def table2_claims(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
-    """Shuffling lowers the error: a row for each profile and network with pairs of runs."""
+def difference_claims(frames: Sequence[pd.DataFrame], number: int = 2) -> list[dict[str, str]]:
+    """Shuffling lowers the error (Tables 2 and 3): a row for each profile and network with pairs of runs."""
     rows = []
     for frame in frames:
-        for row in tables.comparison(frame).to_dict("records"):
+        for row in tables.comparison(frame, number).to_dict("records"):
             if network := tables.STANDS_FOR.get(row["model"]):
                 claim = f"Shuffling lowers the error of {readable.model_text(network)}"
                 runs = frame[frame["model"] == row["model"]]
-                rows.append(_of_difference(claim, _where("Table 2", row["model"], network, runs), row["sentence"]))
+                rows.append(
+                    _of_difference(claim, _where(f"Table {number}", row["model"], network, runs), row["sentence"])
+                )
+    return rows
+
+
+def se_claim(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
+    """Shuffling gains less in SEResNet50 than in ResNet50 (Table 3): a row for each profile with pairs of both.
+
+    The gains (conv minus ss) are paired by seed; four printed numbers hide up to a fifth of a point.
+    """
+    gain = {network: paper.difference(3, network) for network in ("resnet50", "seresnet50")}
+    printed = paper.PrintedDifference(gain["resnet50"] - gain["seresnet50"], 1, "points")
+    rows = []
+    for frame in frames:
+        runs = frame.assign(network=frame["model"].map(tables.STANDS_FOR))
+        pairs = {network: tables.gains(runs[runs["network"] == network]) for network in gain}
+        shared = pairs["resnet50"].index.intersection(pairs["seresnet50"].index)
+        if len(shared):
+            measured = stats.paired_difference(*(pairs[network][shared] for network in gain))
+            name = "the gain of ResNet50 minus that of SEResNet50"
+            judged = stats.verdict(measured, printed, rounding=2 * printed.rounding, name=name)
+            model = runs.loc[runs["network"] == "seresnet50", "model"].iloc[0]
+            where = _where("Table 3", model, "seresnet50", frame)
+            rows.append(_of_difference(paper.claim("se_marginal")["predicts"], where, judged.sentence))
     return rows
 
 
@@ -110,7 +134,16 @@ def _best_alpha(runs: pd.DataFrame) -> tuple[str, str]:
     return evidence, "reproduced" if len(worse) == len(far) else "cannot tell"
 
 
+def structure_claim(stages: pd.DataFrame) -> dict[str, str]:
+    """Table 5: sizes and boxes of ResNet50's stages, as `census.stages` counts them."""
+    agree = int(stages["agrees"].sum())
+    evidence = f"{agree} of {len(stages)} stages of torchvision's ResNet50 have the printed size and box."
+    outcome = "reproduced" if agree == len(stages) else "not reproduced"
+    return _row("The sizes of ResNet50's stages, and of the box in each", "Table 5", evidence, outcome)
+
+
 def _where(printed: str, model: str, network: str, frame: pd.DataFrame) -> str:
     """The paper's table, and what stands for it: a small relative on a short schedule must not pass for the thing."""
     relative = "" if model == network else f"its relative {readable.model_text(model)}, "
-    return f"{printed}; {relative}{frame['epochs'].iloc[0]} epochs ({frame['profile'].iloc[0]})"
+    data = f" on {tables.DATA[frame['data'].iloc[0]]}" if frame["data"].iloc[0] == "imagenette160" else ""
+    return f"{printed}; {relative}{frame['epochs'].iloc[0]} epochs{data} ({frame['profile'].iloc[0]})"

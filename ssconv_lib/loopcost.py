@@ -48,10 +48,10 @@ def loop_cost(run: Run, *, steps: int = 12, rounds: int = 9, device: str = "cpu"
     images, labels = (tensor.clone(memory_format=torch.preserve_format) for tensor in next(batches))
 
     def bare() -> None:
-        training.step(images, labels)
+        training.step(iter([(images, labels)]))
 
     def real() -> None:
-        training.step(*next(batches))
+        training.step(batches)
 
     seconds = {bare: [], real: []}
     for number in bar(iterable=range(rounds + 1), desc=run.label, unit="round"):

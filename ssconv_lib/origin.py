@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -13,12 +14,13 @@ import torch
 from .paths import ROOT
 
 
-def origin(device: str, compile: str | None = None) -> dict[str, str | int]:
+def origin(device: str, compile: str | None = None, processes: int = 1) -> dict[str, str | int]:
     """What a record says about the machine and the code that made it.
 
     Args:
         device: Where it was trained: "cpu" or "cuda".
         compile: The mode of `torch.compile`, if any.
+        processes: How many trained it together, each on such a device.
     """
     return {
         "commit": commit(),
@@ -27,12 +29,19 @@ def origin(device: str, compile: str | None = None) -> dict[str, str | int]:
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    } | ({"compile": compile} if compile else {})
+        **({"compile": compile} if compile else {}),
+        **({"processes": processes} if processes > 1 else {}),
+    }
 
 
 def device_name(device: str) -> str:
     """The model of the GPU or the processor behind "cuda" or "cpu"."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name()
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

@@ -1,9 +1,11 @@
 """Where things are, whatever the working directory: Lab opens chapters in book/, the runner at the root."""
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+OWN_VARIABLES = ("SSCONV_DATA", "SSCONV_RESULTS", "SSCONV_NATIVE")  # no image folder can be named by these
 
 
 def data_dir() -> Path:
@@ -14,3 +16,15 @@ def data_dir() -> Path:
 def results_dir() -> Path:
     """The folder of records, tables and figures: `$SSCONV_RESULTS`, or results/ of the project."""
     return Path(os.environ.get("SSCONV_RESULTS") or ROOT / "results").expanduser().resolve()
+
+
+def folder_variable(name: str) -> str:
+    """The environment variable that says where an image folder is: `SSCONV_IMAGENET` for "imagenet"."""
+    return "SSCONV_" + re.sub("[^A-Z0-9]", "_", name.upper())
+
+
+def image_folder(name: str, root: Path | None = None) -> Path:
+    """The image folder of this name: where its variable says, or below `root`, by default `data_dir()`."""
+    if there := os.environ.get(folder_variable(name)):
+        return Path(there).expanduser().resolve()
+    return (root or data_dir()) / name

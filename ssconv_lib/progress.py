@@ -6,9 +6,10 @@ from typing import Any
 from tqdm import tqdm
 
 
-def bar(**options: Any) -> tqdm:
-    """Return a plain text bar on stderr (no widget: it would be stored in the notebook)."""
-    return tqdm(file=sys.stderr, disable=not (sys.stderr.isatty() or in_notebook()), leave=False, **options)
+def bar(*, hidden: bool = False, **options: Any) -> tqdm:
+    """Return a plain text bar on stderr (no widget: it would be stored in the notebook), or nothing if `hidden`."""
+    shown = (sys.stderr.isatty() or in_notebook()) and not hidden
+    return tqdm(file=sys.stderr, disable=not shown, leave=False, **options)
 
 
 def in_notebook() -> bool:

@@ -11,7 +11,12 @@ NAMES = {
     "resnext29_2x16d": "ResNeXt-29 (2x16d)",
     "long_range_cnn": "small CNN, generated task",
     "long_range_resnext": "small grouped CNN, generated task",
+    "long_range_resnet": "small ResNet, generated task",
     "resnet50": "ResNet50",
+    "resnet50_abn": "ResNet50 w/ ABN",
+    "resnet14": "ResNet14",
+    "resnet14_abn": "ResNet14 w/ ABN",
+    "seresnet14": "SEResNet14",
     "densenet121": "DenseNet121",
     "resnext50_32x4d": "ResNeXt-50 (32x4d)",
     "seresnet50": "SEResNet50",
@@ -37,7 +42,9 @@ def _number(value: object) -> str:
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, float):
-        return f"{value:.2f}".replace("-", "−")
+        return f"{value:,.2f}".replace("-", "−")
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}".replace("-", "−")
     return str(value)
 
 

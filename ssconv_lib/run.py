@@ -35,7 +35,10 @@ class Run:
         momentum: Of SGD.
         weight_decay: Of all parameters.
         nesterov: Whether momentum is Nesterov's.
-        precision: Of the training step, "fp32" or "bf16" (autocast). Evaluation is in fp32 always.
+        precision: Of the training step, "fp32", or "bf16" or "fp16" by autocast (the latter with loss scaling).
+            Evaluation is in fp32 always.
+        bn_batch: Images a forward, over which batch norm takes its statistics; a step adds up the gradients of
+            `batch_size / bn_batch` forwards, in one process or spread over several. None is a step of one forward.
         protocol: Version of the training code.
     """
 
@@ -53,7 +56,8 @@ class Run:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     nesterov: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    bn_batch: int | None = None
     protocol: int = 1
 
     def __post_init__(self) -> None:
@@ -67,6 +71,8 @@ class Run:
         expect(self, "replace", self.replace in READINGS, f"one of {', '.join(READINGS)}")
         expect(self, "seed", self.seed < 2**63, "below 2**63")
         expect(self, "pi_seed", self.pi_seed is None or 0 <= self.pi_seed < 2**63, "0 or more, below 2**63")
+        divides = self.bn_batch is None or (self.bn_batch >= 1 and self.batch_size % self.bn_batch == 0)
+        expect(self, "bn_batch", divides, f"a divisor of batch_size = {self.batch_size}, or nothing")
         expect(self, "lr", self.lr > 0, "a positive number")
         expect(self, "momentum", self.momentum < 1, "below 1")
         expect(self, "nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0")
@@ -92,6 +98,8 @@ class Run:
         fields["data"] = {"name": self.data.name, **without_defaults(self.data)}
         if self.pi_seed == self.seed:
             fields.pop("pi_seed", None)
+        if self.bn_batch == self.batch_size:
+            fields.pop("bn_batch", None)
         if self.alpha == 0:
             fields = {name: v for name, v in fields.items() if name not in ("layout", "replace", "pi_seed")}
         return fields
@@ -105,6 +113,11 @@ class Run:
     def label(self) -> str:
         """A readable name, the stem of the record's file: model, α, seed and the hash."""
         return f"{self.model}-a{self.alpha:g}-s{self.seed}-{self.hash}"
+
+    @property
+    def forwards(self) -> int:
+        """Forwards of a whole step."""
+        return self.batch_size // (self.bn_batch or self.batch_size)
 
     def lr_at(self, progress: Fraction) -> float:
         """The learning rate after this fraction of the schedule."""

@@ -36,9 +36,10 @@ def frame(profile: Profile, study: str, store: RecordStore | None = None) -> pd.
     """The stored records of a study, a row each, in order of the plan.
 
     Returns:
-        Columns: profile, the fields of the run (data as its name), `error` and `best_error` in percent,
-        `best_epoch`, `evaluated_on`, `n_images`, `seconds` (training and evaluation), `device`, `hash`. Without
-        records the columns are there and no row.
+        Columns: profile, the fields of the run (data as its name, or its folder's), `error`, `top5_error` (of image
+        folders) and `best_error` in percent, `best_epoch`, `evaluated_on`, `n_images`, `pixels` (of image folders),
+        `n_train` (training images), `seconds` (training and evaluation), `train_seconds`, `device`, `processes`,
+        `hash`. Without records the columns are there and no row.
     """
     store = store or RecordStore(profile.name)
     rows = [_row(profile, run, record) for run in profile.runs(study) if (record := store.get(run))]
@@ -51,18 +52,23 @@ def empty_frame() -> pd.DataFrame:
 
 
 _RUN_FIELDS = [field.name for field in dataclasses.fields(Run)]
-_FINAL = ("error", "best_error", "best_epoch", "evaluated_on", "n_images")
-_COLUMNS = ("profile", *_RUN_FIELDS, *_FINAL, "seconds", "device", "hash")
+_FINAL = ("error", "top5_error", "best_error", "best_epoch", "evaluated_on", "n_images")
+_MADE = ("pixels", "n_train", "seconds", "train_seconds", "device", "processes")
+_COLUMNS = ("profile", *_RUN_FIELDS, *_FINAL, *_MADE, "hash")
 
 
 def _row(profile: Profile, run: Run, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "profile": profile.name,
         **{name: getattr(run, name) for name in _RUN_FIELDS},
-        "data": run.data.name,
-        **{name: record["final"][name] for name in _FINAL},
+        "data": getattr(run.data, "folder", run.data.name),  # which images, not just that they are in a folder
+        **{name: record["final"].get(name) for name in _FINAL},
+        "pixels": getattr(run.data, "pixels", None),
+        "n_train": record.get("n_train"),
         "seconds": sum(record["seconds"].values()),
+        "train_seconds": record["seconds"]["train"],
         "device": record["origin"]["device"],
+        "processes": record["origin"].get("processes", 1),
         "hash": run.hash,
     }
 

@@ -1,6 +1,6 @@
-"""From records to the tables of chapter 2: the paper's numbers beside each profile's, with interval and verdict."""
+"""From records to the tables of chapters 2 and 3: the paper's numbers beside each profile's, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -16,6 +16,14 @@ STANDS_FOR = {
     "densenet_bc_40_12": "densenet_bc_100_12",
     "resnext29_2x64d": "resnext29_2x64d",
     "resnext29_2x16d": "resnext29_2x64d",
+    "resnet50": "resnet50",
+    "resnet14": "resnet50",
+    "resnet50_abn": "resnet50_abn",
+    "resnet14_abn": "resnet50_abn",
+    "seresnet50": "seresnet50",
+    "seresnet14": "seresnet50",
+    "densenet121": "densenet121",
+    "resnext50_32x4d": "resnext50_32x4d",
 }
 # Table 1's arms: how the grouped convolutions are shuffled, by the layout in the records
 ARMS = {
@@ -32,13 +40,19 @@ CONTRASTS = {
     "matched-auto": ("matched", "auto", "and at the same number of shuffled channels?"),
     "leading-listing": ("leading", "listing", "a null pair: the same but for the order of unshuffled channels"),
 }
-DATA = {"cifar10": "CIFAR-10", "longrange": "generated task"}
+DATA = {
+    "cifar10": "CIFAR-10",
+    "longrange": "generated task",
+    "imagenet": "ImageNet-1k",
+    "imagenette160": "Imagenette",
+}
 SOLVED = 10.0  # percent of error below which the generated task counts as solved; chance is 50
 
 
 def source(frame: pd.DataFrame) -> str:
     """Where a profile's numbers come from, for a column's head: quick (generated task)."""
-    return f"{frame['profile'].iloc[0]} ({DATA[frame['data'].iloc[0]]})"
+    data = frame["data"].iloc[0]
+    return f"{frame['profile'].iloc[0]} ({DATA.get(data, data)})"
 
 
 def by_seed(frame: pd.DataFrame) -> pd.Series:
@@ -149,16 +163,30 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
 
 def table2(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Table 2, the paper's rows first, then those of each profile's frame that stand for the same network."""
+    return _side_by_side(frames, 2, lambda frame: frame["profile"].iloc[0])
+
+
+def table3(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Table 3, likewise; the source says on which images, since small profiles have a part of ImageNet."""
+    return _side_by_side(frames, 3, source)
+
+
+def _side_by_side(frames: Sequence[pd.DataFrame], number: int, name_of: Callable[[pd.DataFrame], str]) -> pd.DataFrame:
     rows = []
-    measured = {frame["profile"].iloc[0]: comparison(frame) for frame in frames if len(frame)}
-    for printed in paper.table(2)["key"].unique():
-        conv, ss = (paper.value(2, printed, method) for method in ("conv", "ss"))
-        runs = int(paper.table(2)["n_runs"].iloc[0])
+    measured = [(name_of(frame), comparison(frame, number)) for frame in frames if len(frame)]
+    for printed in paper.table(number)["key"].unique():
+        conv, ss = (paper.value(number, printed, method) for method in ("conv", "ss"))
+        runs = int(paper.table(number)["n_runs"].iloc[0])
         rows.append({"source": "paper", "model": printed, "n": runs, "conv": conv, "ss": ss, "difference": conv - ss})
-        for profile, table in measured.items():
+        for name, table in measured:
             own = [row for row in table.to_dict("records") if STANDS_FOR.get(row["model"]) == printed]
-            rows += [{"source": profile, **row} for row in own]
+            rows += [{"source": name, **row} for row in own]
     return pd.DataFrame(rows)
+
+
+def gains(runs: pd.DataFrame) -> pd.Series:
+    """Conv minus ss of one network, indexed by the seeds that have both."""
+    return (by_seed(runs[runs["alpha"] == 0]) - by_seed(runs[runs["alpha"] > 0])).dropna()
 
 
 def pairs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -166,9 +194,8 @@ def pairs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for frame in frames:
         for model, runs in frame.groupby("model", sort=False):
-            conv, ss = by_seed(runs[runs["alpha"] == 0]), by_seed(runs[runs["alpha"] > 0])
             label = {"label": f"{model_text(model)}, {frame['profile'].iloc[0]}", "model": model}
-            rows += [{**label, "seed": seed, "difference": d} for seed, d in (conv - ss).dropna().items()]
+            rows += [{**label, "seed": seed, "difference": d} for seed, d in gains(runs).items()]
     return pd.DataFrame(rows, columns=["label", "model", "seed", "difference"])
 
 
@@ -178,14 +205,14 @@ def printed_differences(pairs: pd.DataFrame, number: int = 2) -> dict[str, paper
     return {row.label: paper.difference(number, STANDS_FOR[row.model]) for row in known.itertuples()}
 
 
-def pairs_needed(table: pd.DataFrame) -> pd.DataFrame:
+def pairs_needed(table: pd.DataFrame, number: int = 2) -> pd.DataFrame:
     """How many pairs would see the paper's difference with 80 % power, given the sd that `table2` measured.
 
     Below four pairs the sd itself is too uncertain (at two, its 95 % interval reaches 32 times the estimate).
     """
     rows = []
     for row in table[table["source"] != "paper"].to_dict("records"):
-        sd, printed = row["difference_sd"], paper.difference(2, STANDS_FOR[row["model"]])
+        sd, printed = row["difference_sd"], paper.difference(number, STANDS_FOR[row["model"]])
         needed = stats.seeds_needed(sd, float(printed), paired=True) if row["n"] >= 4 and sd > 0 else None
         rows.append(
             {
@@ -239,7 +266,7 @@ def selection(validation: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
     """α chosen on held-out training images, and the paper's way beside it.
 
     Args:
-        validation: Records that read the 5,000 held-out images.
+        validation: Records that read held-out training images.
         tested: Records that read the test set, of the same model.
 
     Returns:

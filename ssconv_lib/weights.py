@@ -13,7 +13,7 @@ from torch import nn
 from .files import write_whole
 from .paths import results_dir
 from .run import Run
-from .train import build_model
+from .training import build_model
 
 
 def weights_path(run: Run, profile: str, root: Path | None = None) -> Path:

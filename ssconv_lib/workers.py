@@ -10,62 +10,26 @@ import os
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from .data import Data
 from .files import sweep
-from .origin import commit
+from .origin import commit, processors
 from .paths import results_dir
 from .progress import bar
-from .records import RecordStore, make_record
+from .records import RecordStore
+from .remote import train_over
 from .run import Run
 from .study import Profile, missing
-from .train import Machine, fit
-from .weights import save_weights, weights_path
+from .task import Outcome, Plan, check_device, default_loaders, prepare_torch, train_here
+
+__all__ = ["Outcome", "Plan", "check_device", "log_unless_terminal", "prepare_torch", "train_here", "train_missing"]
 
 GRACE = 20.0  # seconds that a worker has for its checkpoint when it is told to end
 POLL = 0.2  # seconds between two looks at what the workers report
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a worker needs to know beyond the run: where things go, where to compute, when to stop."""
-
-    profile: str
-    records: Path
-    device: str = "cpu"
-    compile: str | None = None
-    kept: frozenset[str] = frozenset()  # labels of the runs whose trained networks are kept
-    deadline: float | None = None  # of time.monotonic, which the processes of a machine share
-    checkpoint_every: float = 60.0
-
-    @property
-    def checkpoints(self) -> Path:
-        """Checkpoints lie in a hidden folder among the records; git ignores it."""
-        return self.records / ".checkpoints" / self.profile
-
-    @property
-    def weights(self) -> Path:
-        """Trained networks lie beside the records' folder."""
-        return self.records.parent / "weights"
-
-
-@dataclass
-class Outcome:
-    """What became of the runs: labels of those trained, and of those left for the next time; errors by label."""
-
-    trained: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
 
 
 def train_missing(
@@ -77,6 +41,8 @@ def train_missing(
     records: Path | None = None,
     device: str | None = None,
     compile: str | None = None,
+    loaders: int | None = None,
+    executor: Executor | None = None,
     log: Any = None,
 ) -> Outcome:
     """Train the runs of a profile that have no record, in order of priority.
@@ -92,21 +58,35 @@ def train_missing(
         records: The folder of all profiles' records, by default results/records.
         device: As in `Machine`; None takes the profile's.
         compile: As in `Machine`.
-        log: A text file for one line an epoch; None logs nothing.
+        loaders: As in `Machine`, for each run; None is none on a CPU or with an executor, and on a GPU what the
+            processors allow.
+        executor: Trains in place of processes of its own, on whatever machines its workers are: dask's, say
+            (`cluster.connected`). Records and networks are written here; checkpoints lie where the workers are.
+        log: A text file for one line an epoch, with an executor one line a run; None logs nothing.
+
+    Raises:
+        ValueError: there is no such study, or no such device here; or both `workers` and an executor are given.
     """
     start = time.monotonic()
-    device = check_device(device or profile.device)
+    if executor and workers:
+        raise ValueError(f"workers = {workers} with an executor: expected one of the two, an executor has its workers")
+    device = device or profile.device
+    if not executor:
+        check_device(device)
     root = records or results_dir() / "records"
     deadline = None if budget is None else start + budget
     kept = frozenset(run.label for run in profile.kept)
-    plan = Plan(profile.name, root, device, compile, kept, deadline)
     store = RecordStore(profile.name, root)
     runs = missing(profile, study, store)
+    number = min(workers or (1 if device.startswith("cuda") else processors()), max(1, len(runs)))
+    each = loaders or 0 if executor else default_loaders(device, loaders, number)
+    plan = Plan(profile.name, root, device, compile, kept, deadline, loaders=each)
     _tidy(plan, store, {run.label for run in runs})
     outcome = Outcome()
-    if runs:
-        number = workers or (1 if device.startswith("cuda") else _processors())
-        _train_all(runs, plan, min(number, len(runs)), outcome, log)
+    if runs and executor:
+        train_over(executor, runs, plan, outcome, log)
+    elif runs:
+        _train_all(runs, plan, number, outcome, log)
     return outcome
 
 
@@ -183,12 +163,6 @@ def _start_worker(stop: Any, epochs: Any) -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def prepare_torch() -> None:
-    """Set what the numbers of a run depend on beside the run."""
-    torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU too
-
-
 def _on_terminate(*_: Any) -> None:
     """Batch systems tell all processes: checkpoint and end. A broken pool tells its workers, and waits for them."""
     if not _busy:
@@ -216,59 +190,6 @@ def _train_one(run: Run, plan: Plan) -> bool:
         )
     finally:
         _busy = False
-
-
-def train_here(
-    run: Run,
-    plan: Plan,
-    is_stopped: Callable[[], bool] = lambda: False,
-    report: Callable[[dict[str, Any]], None] = lambda entry: None,
-) -> bool:
-    """Train one run in this process and store its record; return False if it had to stop before its end."""
-    store = RecordStore(plan.profile, plan.records)
-    checkpoint = plan.checkpoints / f"{run.label}.pt"
-
-    def should_stop() -> bool:
-        return is_stopped() or (plan.deadline is not None and time.monotonic() >= plan.deadline)
-
-    if store.get(run) is None:
-        if should_stop():
-            return False
-        machine = Machine(plan.device, plan.compile, plan.checkpoint_every, should_stop, report)
-        measured = fit(run, machine, checkpoint=checkpoint, keep=lambda *trained: _keep(run, plan, *trained))
-        if measured is None:
-            return False
-        for part in store.add(make_record(run, measured)):
-            warnings.warn(f"{run.label}: {part} differs from the record that came meanwhile, which stays", stacklevel=2)
-    checkpoint.unlink(missing_ok=True)
-    sweep(plan.checkpoints)
-    store.tidy()
-    return True
-
-
-def _keep(run: Run, plan: Plan, model: nn.Module, data: Data) -> None:
-    """Store a trained network if the profile keeps it; before its record, so that no record is without it."""
-    if run.label in plan.kept:
-        path = weights_path(run, plan.profile, plan.weights)
-        save_weights(path, run, model, data.num_classes, data.input_size)
-        sweep(path.parent)
-
-
-def _processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_device(device: str) -> str:
-    """Return the device if it is there.
-
-    Raises:
-        ValueError: it is not, or is no device at all.
-    """
-    known = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if device in ("cpu", *known) or (device == "cuda" and known):
-        return device
-    raise ValueError(f"device {device!r} is not there; --device cpu trains on the processor")
 
 
 def log_unless_terminal() -> Any:

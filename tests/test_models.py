@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssconv_lib import SSConv2d
 from ssconv_lib.convert import shuffle_summary
-from ssconv_lib.models import MODELS, create_model, model_names
+from ssconv_lib.models import IMAGENET, MODELS, create_model, model_names
 from ssconv_lib.models.cifar import Bottleneck, DenseLayer, DenseNetBC, PreActBlock, WideResNet
-from ssconv_lib.models.toy import LongRangeCNN, LongRangeResNeXt
+from ssconv_lib.models.toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt
 
 # parameters, GMAC, convolutions, converted; of the paper's networks as published, with 10 classes at 32x32
 SIZES = {
@@ -24,6 +24,7 @@ SIZES = {
     "resnext29_2x16d": (577_626, 0.089, 31, 25),
     "long_range_cnn": (29_098, 0.004, 4, 3),
     "long_range_resnext": (21_802, 0.003, 10, 9),
+    "long_range_resnet": (11_626, 0.002, 10, 9),
 }
 
 # (convolutions that shuffle, shuffled channels, Σ m)
@@ -72,7 +73,7 @@ def gmac(model, name):
 
 
 def test_every_network_has_its_sizes_listed_here():
-    assert set(model_names()) == set(SIZES)
+    assert {name for name in model_names() if MODELS[name].input_size != IMAGENET} == set(SIZES)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -225,6 +226,7 @@ def test_another_image_size_and_number_of_classes():
         ("resnext29_2x16d", ["stem.weight", "stage2.0.conv3.weight", "stage2.0.shortcut.0.weight"]),
         ("long_range_cnn", ["stem.conv.weight", "layers.2.conv.weight", "layers.2.norm.bias"]),
         ("long_range_resnext", ["stem.norm.weight", "layers.0.0.conv.weight", "layers.2.1.norm.bias"]),
+        ("long_range_resnet", ["stem.norm.weight", "layers.0.conv1.weight", "layers.2.norm3.bias"]),
     ],
 )
 def test_state_dict_keys_are_stable(name, keys):
@@ -252,7 +254,7 @@ def test_initialization(name):
     assert checked == SIZES[name][2]
 
 
-@pytest.mark.parametrize("network", [LongRangeCNN, LongRangeResNeXt])
+@pytest.mark.parametrize("network", [LongRangeCNN, LongRangeResNeXt, LongRangeResNet])
 @pytest.mark.parametrize("depth", [2, 4, 5])
 def test_receptive_field_of_the_long_range_networks(network, depth, monkeypatch):
     # an average over the same windows passes gradients to all of a window's pixels, not to the largest alone
@@ -277,6 +279,19 @@ def test_width_and_depth_of_the_long_range_networks():
     assert [(conv.in_channels, conv.out_channels) for conv in convs] == [(3, 8)] + 5 * [(8, 8)]
 
 
+def test_every_3x3_convolution_of_the_residual_toy_network_shuffles_from_one_sixteenth_on():
+    model = build("long_range_resnet", 1 / 16)
+    counts = {name: m.num_shuffled for name, m in model.named_modules() if isinstance(m, SSConv2d)}
+    assert counts == {f"layers.{k}.conv{i}": 2 if i == 1 else 1 for k in range(3) for i in (1, 2, 3)}
+
+
+def test_a_bottleneck_of_the_residual_toy_network_keeps_its_input_beside_it():
+    block = build("long_range_resnet").layers[0]
+    nn.init.zeros_(block.norm3.weight)
+    x = torch.randn(2, 32, 12, 12).relu()
+    assert torch.equal(block(x), x)
+
+
 def test_unknown_name_lists_the_names_and_the_nearest():
     with pytest.raises(ValueError, match=r"wrn16_4.*long_range_cnn.*did you mean 'resnext29_2x64d'") as error:
         create_model("resnext_2x64d", num_classes=10)
@@ -299,12 +314,13 @@ def test_impossible_values_are_named(call, message):
         call()
 
 
-def test_from_distance_18_on_no_unit_of_the_toy_network_reaches_both_patches():
+@pytest.mark.parametrize(("name", "last"), [("long_range_cnn", "layers.2.conv"), ("long_range_resnet", "layers.2")])
+def test_from_distance_18_on_no_unit_of_the_toy_network_reaches_both_patches(name, last):
     """What chapter 2's first experiment rests on: the units before pooling see 16 pixels a side, exactly."""
     from ssconv_lib.longrange import LongRange, draw_corners
     from ssconv_lib.receptive_field import reach
 
-    seen = reach(build("long_range_cnn"), ["layers.2.conv"], (3, 24, 24))["layers.2.conv"]
+    seen = reach(build(name), [last], (3, 24, 24))[last]
     rows, columns = (seen.any(axis).nonzero() for axis in (1, 0))
     side = 16
     assert rows.max() - rows.min() + 1 <= side

@@ -194,14 +194,14 @@ def test_verdicts_of_table_1_need_real_images_and_both_arms():
 
 def test_verdicts_of_table_2_say_what_stands_for_the_papers_network():
     frame = runs({0.0: [10.0, 12.0, 11.0, 13.0], 0.06: [9.7, 11.65, 10.75, 12.7]})
-    (row,) = judge.table2_claims([frame])
+    (row,) = judge.difference_claims([frame])
     assert row["claim"] == "Shuffling lowers the error of WRN-16-4"
     assert row["where"] == "Table 2; its relative WRN-10-2, 12 epochs (laptop)"
     assert row["verdict"] == tables.comparison(frame)["outcome"].iloc[0] == "reproduced"
     assert row["evidence"].startswith("Over 4 pairs of runs, conv minus ss is 0.30 points")
-    (own,) = judge.table2_claims([frame.assign(model="wrn16_4")])
+    (own,) = judge.difference_claims([frame.assign(model="wrn16_4")])
     assert own["where"] == "Table 2; 12 epochs (laptop)"
-    assert judge.table2_claims([runs({0.0: [10.0]})]) == []
+    assert judge.difference_claims([runs({0.0: [10.0]})]) == []
 
 
 @pytest.mark.parametrize(
@@ -241,3 +241,46 @@ def test_the_verdict_on_the_best_alpha(means, outcome):
     (row,) = judge.best_alpha_claims([runs(errors)])
     assert row["verdict"] == outcome
     assert judge.best_alpha_claims([runs(errors, model="long_range_cnn", data="longrange")]) == []
+
+
+def imagenette(conv, ss, **options):
+    return runs({0.0: conv, 0.04: ss}, data="imagenette160", **options)
+
+
+def test_table_3_names_the_images_beside_the_profile():
+    frame = imagenette([20.0, 21.0, 22.0], [19.0, 20.5, 20.0], model="resnet14")
+    table = tables.table3([frame, imagenette([10.0, 11.0], [9.0, 9.5], model="densenet121", profile="gpu")])
+    assert table["source"].tolist() == ["paper", "laptop (Imagenette)", *["paper"] * 3, "gpu (Imagenette)", "paper"]
+    ours = table.iloc[1]
+    assert (ours["model"], ours["n"]) == ("resnet14", 3)
+    assert ours["difference"] == pytest.approx((1 + 0.5 + 2) / 3)
+    assert "the paper's 0.5 points (0.4 to 0.6 before rounding)" in ours["sentence"]
+    assert table["difference"].iloc[0] == pytest.approx(0.5)
+
+
+def test_claims_of_table_3_say_what_stands_for_what():
+    frame = imagenette([20.0, 21.0, 22.0, 21.5], [19.0, 20.1, 20.9, 20.5], model="resnet14")
+    (row,) = judge.difference_claims([frame], 3)
+    assert row["claim"] == "Shuffling lowers the error of ResNet50"
+    assert row["where"] == "Table 3; its relative ResNet14, 12 epochs on Imagenette (laptop)"
+    assert row["verdict"] == "reproduced"
+
+
+def test_the_se_claim_compares_gains_by_seed():
+    resnet = imagenette([20.0, 21.0, 22.0], [18.0, 19.1, 19.9], model="resnet14")  # gains 2.0, 1.9, 2.1
+    se = imagenette([20.0, 20.0, 20.0], [19.9, 20.0, 20.1], model="seresnet14")  # gains .1, 0, -.1
+    both = pd.concat([resnet, se], ignore_index=True)
+    (row,) = judge.se_claim([both])
+    assert row["verdict"] == "reproduced"
+    assert "is 2.00 points" in row["evidence"]
+    assert "0.4 points (0.2 to 0.6 before rounding)" in row["evidence"]
+    (other,) = judge.se_claim([both.assign(error=both["error"].where(both["alpha"] == 0, 20.0 - both["seed"]))])
+    assert other["verdict"] != "reproduced"
+    assert judge.se_claim([resnet]) == judge.se_claim([]) == []
+
+
+def test_the_structure_claim_counts_what_agrees():
+    stages = pd.DataFrame({"agrees": [True, True, False]})
+    row = judge.structure_claim(stages)
+    assert row["verdict"] == "not reproduced" and "2 of 3 stages" in row["evidence"]
+    assert judge.structure_claim(stages[stages["agrees"]])["verdict"] == "reproduced"

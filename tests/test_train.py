@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from ssconv_lib.data import Batches, LongRange, load
+from ssconv_lib.evaluation import evaluate
 from ssconv_lib.run import Run
-from ssconv_lib.train import Machine, Training, build_model, evaluate, fit
+from ssconv_lib.train import Machine, Training, fit
+from ssconv_lib.training import build_model
 from ssconv_lib.weights import load_weights
 
 RUN = Run(
@@ -95,7 +97,7 @@ def test_a_step_is_sgd_as_the_paper_says():
         training.batch = step
         training.model.train()
         reference = {name: p.detach().clone() for name, p in training.model.named_parameters()}
-        training.step(images, labels)
+        training.step(iter([(images, labels)]))
         for name, p in training.model.named_parameters():
             velocity[name] = 0.9 * velocity[name] + p.grad + 1e-4 * reference[name]
             torch.testing.assert_close(p.detach(), reference[name] - 0.1 * velocity[name])
@@ -108,7 +110,7 @@ def test_the_learning_rate_follows_the_schedule():
     images, labels = next(iter(training.train_batches.epoch(0)))
     rates = []
     for training.epoch in range(6):
-        training.step(images, labels)
+        training.step(iter([(images, labels)]))
         rates.append(training.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
 
@@ -128,14 +130,14 @@ class Recorder(nn.Module):
 def test_evaluation_counts_every_image_once_in_fp32_and_eval_mode():
     data = load(RUN.data)
     model = Recorder()
-    loss, wrong = evaluate(model, Batches(data, "test", 16, train=False))
+    loss, wrong, _, images = evaluate(model, Batches(data, "test", 16, train=False))
     labels = data.test.labels
-    assert wrong == int((labels == 0).sum())
+    assert (wrong, images) == (int((labels == 0).sum()), len(labels))
     logits = torch.tensor([[0.0, 2.0]]).expand(len(labels), 2)
     assert loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels, reduction="sum")), rel=1e-6)
     assert set(model.calls) == {(torch.float32, False, False, False)}
     with torch.autocast("cpu", torch.bfloat16):
-        assert evaluate(Recorder(), Batches(data, "test", 16, train=False))[1] == wrong
+        assert evaluate(Recorder(), Batches(data, "test", 16, train=False)).wrong == wrong
     assert len(model.calls) == 3
 
 
@@ -179,12 +181,12 @@ def test_no_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
 
 
 def test_a_record_names_every_origin_it_has(tmp_path, monkeypatch):
-    from ssconv_lib import train
+    from ssconv_lib import training
 
     checkpoint = tmp_path / "run.pt"
     fit(RUN, Machine(should_stop=lambda: True), checkpoint=checkpoint)
     assert "earlier_origins" not in fit(RUN, checkpoint=checkpoint)
-    monkeypatch.setattr(train, "origin", lambda *_: {"commit": "another", "date": "later"})
+    monkeypatch.setattr(training, "origin", lambda *_: {"commit": "another", "date": "later"})
     record = fit(RUN, checkpoint=checkpoint)
     assert record["origin"]["commit"] == "another"
     assert len(record["earlier_origins"]) == 1

@@ -7,10 +7,11 @@ import torch
 
 from ssconv_lib import workers
 from ssconv_lib.data import Batches, LongRange, load
+from ssconv_lib.evaluation import evaluate
 from ssconv_lib.plan import load_profile
 from ssconv_lib.records import RecordStore
 from ssconv_lib.run import Run
-from ssconv_lib.train import EVALUATION_BATCH, evaluate
+from ssconv_lib.training import EVALUATION_BATCH
 from ssconv_lib.weights import load_weights, weights_path
 
 DATA = LongRange(size=12, distance=6, train=96, test=40)
@@ -40,7 +41,7 @@ def trained(tmp_path):
 def test_a_kept_network_has_the_error_of_its_record(trained):
     model = load_weights(RUN, "tiny", trained / "weights")
     assert not model.training
-    _, wrong = evaluate(model, Batches(load(DATA), "test", EVALUATION_BATCH, train=False))
+    wrong = evaluate(model, Batches(load(DATA), "test", EVALUATION_BATCH, train=False)).wrong
     record = RecordStore("tiny", trained / "records").get(RUN)
     assert 100 * wrong / record["final"]["n_images"] == record["final"]["error"]
     assert [path.name for path in (trained / "weights").rglob("*.*")] == [f"{RUN.label}.pt"]

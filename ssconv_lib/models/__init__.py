@@ -9,7 +9,8 @@ from torch import nn
 
 from ..convert import convert_to_ssconv
 from .cifar import DenseNetBC, ResNeXt29, WideResNet
-from .toy import LongRangeCNN, LongRangeResNeXt
+from .imagenet import from_torchvision, resnet, resnet_abn, seresnet
+from .toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt
 
 Size = tuple[int, int, int]
 
@@ -22,6 +23,7 @@ class Entry(NamedTuple):
 
 
 CIFAR: Size = (3, 32, 32)
+IMAGENET: Size = (3, 224, 224)
 LONG_RANGE: Size = (3, 24, 24)
 
 # A factory whose network comes from an optional package imports that package when it is called.
@@ -35,8 +37,18 @@ MODELS: dict[str, Entry] = {
     "resnext29_2x64d": Entry(partial(ResNeXt29, 2, 64), CIFAR),
     # 2x64d with every width divided by four: the same proportions, the same convolutions converted.
     "resnext29_2x16d": Entry(partial(ResNeXt29, 2, 16, stem_width=16, out_width=64), CIFAR),
+    "resnet50": Entry(partial(resnet, "resnet50", (3, 4, 6, 3)), IMAGENET),
+    "resnet50_abn": Entry(partial(resnet_abn, "resnet50_abn", (3, 4, 6, 3)), IMAGENET),
+    "seresnet50": Entry(partial(seresnet, "seresnet50", (3, 4, 6, 3)), IMAGENET),
+    "densenet121": Entry(partial(from_torchvision, "densenet121"), IMAGENET),
+    "resnext50_32x4d": Entry(partial(from_torchvision, "resnext50_32x4d"), IMAGENET),
+    # one bottleneck a stage: small members, for images of 64 to 96 pixels on a CPU
+    "resnet14": Entry(partial(resnet, "resnet14", (1, 1, 1, 1)), IMAGENET),
+    "resnet14_abn": Entry(partial(resnet_abn, "resnet14_abn", (1, 1, 1, 1)), IMAGENET),
+    "seresnet14": Entry(partial(seresnet, "seresnet14", (1, 1, 1, 1)), IMAGENET),
     "long_range_cnn": Entry(LongRangeCNN, LONG_RANGE),
     "long_range_resnext": Entry(LongRangeResNeXt, LONG_RANGE),
+    "long_range_resnet": Entry(LongRangeResNet, LONG_RANGE),
 }
 
 
@@ -70,10 +82,12 @@ def create_model(
         seed: seed of the permutations π alone.
 
     Returns:
-        The network in training mode; maps (N, C, H, W) to (N, num_classes).
+        The network in training mode; maps (N, C, H, W) to (N, num_classes). One with an attention branch gives two
+        such logits in training mode, see `abn`.
 
     Raises:
         ValueError: an unknown name, or a value that `convert_to_ssconv` refuses.
+        RuntimeError: the package that the network comes from can't be imported.
     """
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1)
