@@ -173,8 +173,8 @@ chapter.missing("alpha_search")
 # ## What the whole experiment takes
 #
 # The records say how fast each device trained; the networks' multiply-accumulates carry that over to the protocol as
-# printed. This assumes that a device does as many of them a second there, and that eight share the work without loss:
-# an estimate, no measurement.
+# printed. This assumes that a device does as many of them a second there in the same precision, and that eight share
+# the work without loss: an estimate, no measurement.
 
 # %%
 planned = budget.work(plan.load_profile("paper"), ["table3", "alpha_search", "alpha_search_test"])

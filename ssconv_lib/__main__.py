@@ -5,13 +5,14 @@ stderr, results to stdout.
 """
 
 import argparse
+import os
 import sys
 import warnings
 from pathlib import Path
 
 from . import bench, native, reproduce, study, train_command, verify
 from .data import Cifar10, Images, load
-from .group import ToldByRankZero
+from .group import ToldByRankZero, started_by_torchrun
 from .paths import data_dir, results_dir
 from .readers import unreadable
 from .records import RecordStore, read_record, run_of
@@ -159,4 +160,8 @@ def _check_folder(spec: Images) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status and started_by_torchrun():
+        sys.stdout.flush()
+        os._exit(status)  # what ends at exit may wait for processes that wait for this one
+    sys.exit(status)

@@ -47,8 +47,8 @@ class Errand:
         loaders: As in `Machine`.
         kept: Labels of the runs whose trained networks come back with the records.
         seconds: What was left of the budget when the task was sent; None is no limit.
-        sent: When that was, as time.time says.
-        call: Tells the tasks of two calls apart, where an executor gives the result of an equal task again.
+        sent: When that was, as time.time says. So the tasks of two calls are never equal: dask can take equal ones for
+            one, and give an earlier result again.
     """
 
     profile: str
@@ -59,7 +59,6 @@ class Errand:
     kept: frozenset[str]
     seconds: float | None
     sent: float
-    call: str
 
 
 def train_away(run: dict[str, Any], errand: Errand) -> dict[str, Any]:
@@ -149,10 +148,14 @@ def code() -> str:
 
     A commit does not do: two checkouts can have edited it differently, and an installation has none.
     """
-    folder = Path(__file__).parent
+    return fingerprint(Path(__file__).parent)
+
+
+def fingerprint(folder: Path) -> str:
+    """Twelve hexadecimal digits for the names and contents of a folder's Python files."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py")):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 

@@ -38,7 +38,8 @@ class Images:
             "validation" holds out a tenth of each class of train/, fits the rest, and leaves val/ alone.
         decode: "reduced" lets the JPEG decoder leave out resolution that the crop would lose anyway, "full" doesn't;
             what this gives and what it changes is measured in decode.py.
-        corrupt: Whether an image that can't be read ends the run ("refuse"), or is left out of its batch ("skip").
+        corrupt: Whether an image that can't be read ends the run ("refuse"), or is left out of its batch ("skip"),
+            whose gradient is then smaller by its part.
     """
 
     name: ClassVar[str] = "images"

@@ -5,7 +5,6 @@ also where the executor trains it twice, since the first worker was lost.
 """
 
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Any
@@ -36,7 +35,6 @@ def train_over(executor: Executor, runs: list[Run], plan: Plan, outcome: Outcome
         kept=plan.kept,
         seconds=None if plan.deadline is None else plan.deadline - time.monotonic(),
         sent=time.time(),
-        call=uuid.uuid4().hex,
     )
     futures: dict[Future, Run] = {}
     with bar(total=len(runs), unit="run", desc=f"{len(runs)} runs") as progress:
@@ -86,7 +84,10 @@ def _take(run: Run, future: Future, plan: Plan, outcome: Outcome, log: Any) -> N
 
 def _message(error: BaseException) -> str:
     if type(error).__name__ == "KilledWorker":  # of dask, which need not be installed
-        return "the workers that trained it died, one after the other, often for lack of memory; checkpoints stay"
+        return (
+            "the workers that had it died, one after the other, often for lack of memory (dask worker --memory-limit 0 "
+            "sets no limit of its own); checkpoints stay"
+        )
     return f"{type(error).__name__}: {error}"
 
 

@@ -38,8 +38,8 @@ def frame(profile: Profile, study: str, store: RecordStore | None = None) -> pd.
     Returns:
         Columns: profile, the fields of the run (data as its name, or its folder's), `error`, `top5_error` (of image
         folders) and `best_error` in percent, `best_epoch`, `evaluated_on`, `n_images`, `pixels` (of image folders),
-        `n_train` (training images), `seconds` (training and evaluation), `train_seconds`, `device`, `processes`,
-        `hash`. Without records the columns are there and no row.
+        `n_train` (training images), `seconds` (training and evaluation), `train_seconds` (None if it went on on
+        another kind of machine), `device`, `processes`, `hash`. Without records the columns are there and no row.
     """
     store = store or RecordStore(profile.name)
     rows = [_row(profile, run, record) for run in profile.runs(study) if (record := store.get(run))]
@@ -66,11 +66,17 @@ def _row(profile: Profile, run: Run, record: dict[str, Any]) -> dict[str, Any]:
         "pixels": getattr(run.data, "pixels", None),
         "n_train": record.get("n_train"),
         "seconds": sum(record["seconds"].values()),
-        "train_seconds": record["seconds"]["train"],
+        "train_seconds": record["seconds"]["train"] if _made_on_one(record) else None,
         "device": record["origin"]["device"],
         "processes": record["origin"].get("processes", 1),
         "hash": run.hash,
     }
+
+
+def _made_on_one(record: dict[str, Any]) -> bool:
+    """Tell whether one kind of machine did all of it: else its seconds are of none."""
+    origins = [record["origin"], *record.get("earlier_origins", [])]
+    return len({(origin["device"], origin.get("processes", 1)) for origin in origins}) == 1
 
 
 def histories(profile: Profile, study: str, store: RecordStore | None = None) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Train one run after another, each with all the processes that torchrun started: on several GPUs or machines.
 
 A process that fails ends with its message, and torchrun ends the others. Only process 0 reads and writes records and
-checkpoints, so the machines need no common folder.
+checkpoints, so the machines need no common folder as long as process 0 is on the same one when a job goes on.
 """
 
 import signal
@@ -17,7 +17,7 @@ from .paths import results_dir
 from .progress import bar
 from .records import RecordStore
 from .study import Profile, missing
-from .task import Outcome, Plan, default_loaders, prepare_torch, train_here
+from .task import Outcome, Plan, check_device, default_loaders, prepare_torch, train_here
 
 
 def train_together(
@@ -56,7 +56,7 @@ def train_together(
     root = records or results_dir() / "records"
     prepare_torch()
     outcome = Outcome()
-    with joined(device or profile.device) as (group, own), _told_to_stop() as stop:
+    with joined(check_device(device or profile.device)) as (group, own), _told_to_stop() as stop:
         kept = frozenset(run.label for run in profile.kept)
         loaders = default_loaders(own, loaders, local_processes())
         plan = Plan(profile.name, root, own, compile, kept, deadline, loaders=loaders)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Callable[[type], Ca
     parser.add_argument("--device", help="cpu or cuda (default: the profile's; cuda has not been tried on a GPU yet)")
     parser.add_argument(
         "--loaders",
-        type=positive(int),
+        type=_count,
         metavar="N",
         help="processes that decode images, for each run (default: none on a CPU; on a GPU the processors there are)",
     )
@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Callable[[type], Ca
         choices=["default", "reduce-overhead", "max-autotune"],
         help="torch.compile with this mode; not tried on a GPU yet, so off by default",
     )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0 on")
+    return value
 
 
 def main(args: argparse.Namespace) -> int:

@@ -109,7 +109,7 @@ class Training:
     def train_epoch(self, after_step: Callable[[], bool]) -> bool:
         """Train to the end of the epoch, or until `after_step` returns True; return whether the end was reached."""
         self.model.train()
-        start = self.batch * self.run.forwards
+        start = min(self.batch * self.run.forwards, len(self.train_batches))  # behind a last step short of forwards
         batches = self.train_batches.epoch(self.epoch, start, self.group.rank, self.group.size)
         last = time.perf_counter()
         with closing(batches):
@@ -124,7 +124,7 @@ class Training:
         return True
 
     def step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        """One step of SGD, over this process's next forwards; on a GPU nothing in it waits for the host."""
+        """One step of SGD over this process's next forwards; on a GPU only fp16's loss scaling waits for the host."""
         lr = self.run.lr_at(Fraction(self.epoch * self.steps + self.batch, self.run.epochs * self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -159,7 +159,10 @@ class Training:
         return self.wrapped.no_sync() if self.wrapped and not last else nullcontext()
 
     def _accumulate(self, images: Tensor, labels: Tensor, total: int) -> Tensor:
-        """Add one forward's gradients, by its part of the step's images; return loss, wrong and images."""
+        """Add one forward's gradients, by its part of the step's `total` images; return loss, wrong and images.
+
+        An image that could not be read and is left out counts in `total`: such a step is a little smaller.
+        """
         precision = self.run.precision
         with torch.autocast(self.device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
             outputs = self.forward(images)

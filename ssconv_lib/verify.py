@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     print(f"different: {', '.join(differing)}")
     print(f"on record: {_machine(there)}\nhere: {_machine(again)}")
-    print("bits are the same on processors of one kind with one version of torch; elsewhere the last ones may differ")
+    print("bits are the same on processors of one kind with one version of torch, in one process; else they may differ")
     return 1
 
 
@@ -62,4 +62,4 @@ def train_again(run: Run, profile: str, records: Path, device: str, progress: An
 
 def _machine(record: dict[str, Any]) -> str:
     origin = record["origin"]
-    return ", ".join(f"{name} {origin[name]}" for name in ("device", "torch", "commit") if name in origin)
+    return ", ".join(f"{name} {origin[name]}" for name in ("device", "processes", "torch", "commit") if name in origin)

@@ -22,6 +22,7 @@ from ssconv_lib import __main__ as command_line
 from ssconv_lib import cluster, errand, remote
 from ssconv_lib.data import Cifar10
 from ssconv_lib.errand import Errand, train_away
+from ssconv_lib.paths import ROOT
 from ssconv_lib.plan import load_profile
 from ssconv_lib.records import RecordStore
 from ssconv_lib.task import Plan, train_here
@@ -99,7 +100,7 @@ def files(folder):
 
 def make_errand(profile, **changes):
     where = {"profile": profile.name, "code": errand.code(), "device": "cpu", "compile": None, "loaders": 0}
-    return Errand(**{**where, "kept": frozenset(), "seconds": None, "sent": time.time(), "call": "0", **changes})
+    return Errand(**{**where, "kept": frozenset(), "seconds": None, "sent": time.time(), **changes})
 
 
 class Scripted(Executor):
@@ -188,6 +189,13 @@ def test_the_budget_counts_the_time_in_the_queue_and_leaves_what_is_not_done(pro
     assert files(tmp_results) == [f"{profile.runs('endless')[0].label}.pt"], "the first has begun, and can go on"
 
 
+def test_at_the_end_of_the_budget_what_has_not_come_is_taken_back(profile, records, tmp_results):
+    executor = Scripted(lambda number, future, train: None)
+    outcome = train_missing(profile, "two", executor=executor, records=records, budget=0.1)
+    assert (outcome.trained, outcome.left, outcome.failed) == ([], labels(profile, "two"), {})
+    assert all(future.cancelled() for future in executor.futures)
+
+
 def test_a_failing_run_is_named_with_its_machine_and_the_others_go_on(profile, records, tmp_results):
     first, *rest = labels(profile, "two")
     checkpoint = tmp_results / "records" / ".checkpoints" / "away" / f"{first}.pt"
@@ -210,6 +218,22 @@ def test_a_worker_with_other_code_or_without_the_images_says_so(profile, tmp_res
     (tmp_results.parent / "datasets" / "cifar10").mkdir()
     with pytest.raises((ValueError, OSError), match="cifar10"):
         errand.check_here(errand.code(), "cpu", [Cifar10()])
+
+
+def test_the_fingerprint_of_code_follows_names_and_contents(tmp_path):
+    def made(folder, **texts):
+        for name, text in texts.items():
+            path = tmp_path / folder / "sub" / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return errand.fingerprint(tmp_path / folder)
+
+    first = made("one", a="x = 1", b="")
+    assert made("two", b="", a="x = 1") == first
+    (tmp_path / "two" / "sub" / "a.pyc").write_text("")
+    assert errand.fingerprint(tmp_path / "two") == first
+    assert len({first, made("three", a="x = 2", b=""), made("four", a="x = 1", c=""), made("five", a="x = 1")}) == 4
+    assert errand.code() == errand.fingerprint(ROOT / "ssconv_lib")
 
 
 def test_a_killed_pool_is_one_message_and_the_rest_is_left(profile, here, records, tmp_results):
@@ -266,7 +290,7 @@ def test_what_the_cluster_gives_up_is_told_and_the_others_go_on(profile, records
     outcome = train_missing(profile, "two", executor=Scripted(answer), records=records)
     first, second, third, last = labels(profile, "two")
     assert (outcome.trained, outcome.left) == ([last], [second])
-    assert "the workers that trained it died" in outcome.failed[first]
+    assert "the workers that had it died" in outcome.failed[first]
     assert outcome.failed[third] == "RuntimeError: no such module"
     assert "connection to its scheduler is lost" in outcome.failed["the cluster"]
 
@@ -445,10 +469,9 @@ def test_a_worker_killed_in_the_middle_loses_no_record_and_doubles_none(dask, pr
         kill(dask.processes[killed[0]])
 
     striker = threading.Thread(target=strike)
-    with cluster.connected(dask.address) as executor:
-        striker.start()
-        outcome = train_missing(profile, "slow", executor=executor, records=records)
-        striker.join()
+    striker.start()
+    outcome = train_missing(profile, "slow", executor=dask.client.get_executor(), records=records)
+    striker.join()
     assert len(killed) == 1
     assert sorted(outcome.trained) == sorted(labels(profile, "slow")), "each once"
     assert (outcome.left, outcome.failed) == ([], {})

@@ -138,6 +138,9 @@ def test_resuming_on_another_number_of_processes(alone, tmp_path):
     assert state["sums"][2] == 72, "what all processes have seen"
     assert train_with(2, tmp_path, stop_at=4)[0] == [None] * 2
     assert torch.load(tmp_path / "run.pt", weights_only=True)["epoch"] == 1
+    # behind the last step of an epoch, which is short of forwards
+    assert train_with(2, tmp_path, stop_at=3)[0] == [None] * 2
+    assert torch.load(tmp_path / "run.pt", weights_only=True)["batch"] == 5
     records, weights = train_with(1, tmp_path)
     assert_same((records[0], weights[0]), alone)
     assert len(records[0]["earlier_origins"]) == 2
