@@ -19,6 +19,9 @@ from ssconv_lib.speedrun import SpeedRun
 TINY = Path(__file__).with_name("tiny.toml")
 RECORDS = ROOT / "results" / "records"
 SPEED_RECORDS = [*(RECORDS / "laptop").glob("speed-resnet50-*-160px-*")]
+TABLE3_PAIRS = {path.name.split("-")[2] for path in (RECORDS / "laptop").glob("resnet14-a0.04-s*")} & {
+    path.name.split("-")[2] for path in (RECORDS / "laptop").glob("resnet14-a0-s*")
+}
 TABLE4_RECORDS = [*(RECORDS / "laptop").glob("speed-resnet50-*-224px-*")]
 
 
@@ -93,6 +96,17 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "02_pairs_needed",
         "02_alpha_selection",
         "02_verdicts",
+        "03_networks",
+        "03_readings",
+        "03_table5",
+        "03_bottlenecks",
+        "03_table3",
+        *(["03_paired_differences"] if TABLE3_PAIRS else []),
+        "03_pairs_needed",
+        "03_alpha_search",
+        "03_work",
+        "03_estimate",
+        "03_verdicts",
         "04_table4",
         *(["04_table4_ratios"] if TABLE4_RECORDS else []),
         "04_networks",
@@ -140,6 +154,16 @@ def test_chapter_2_puts_the_paper_first(tiny):
     assert table1["n, tiny (generated task)"].tolist() == [2] * 5
 
 
+def test_chapter_3_trains_bottlenecks_and_puts_the_paper_first(tiny):
+    trained = table(tiny, "03_bottlenecks")
+    assert trained[["alpha", "runs"]].values.tolist() == [[0, 2], [0.0625, 2]]
+    table3 = table(tiny, "03_table3")
+    assert table3.loc[table3["source"] == "paper", "ss"].tolist() == [23.0, 22.6, 22.6, 24.1, 22.0]
+    verdicts = table(tiny, "03_verdicts")
+    assert verdicts.loc[verdicts["where"] == "Table 5", "verdict"].tolist() == ["reproduced"]
+    assert table(tiny, "03_work")["runs"].sum() == 30 + 9 + 6
+
+
 def test_chapter_4_measured_the_profiles_cases(tiny, places):
     records = [json.loads(path.read_text()) for path in (places / "records" / "tiny").glob("speed-*.json")]
     planned = {run.hash for run in study.load_profile(TINY).speed_runs()}
@@ -176,7 +200,7 @@ def test_chapter_4_puts_the_paper_first_and_tells_nothing_from_two_rounds(tiny):
 def test_a_second_run_changes_nothing(tiny):
     done = reproduce("--profile", TINY)
     assert done.returncode == 0
-    assert done.stdout.count("unchanged") == 3
+    assert done.stdout.count("unchanged") == 4
 
 
 def test_evidence_is_what_git_has_and_the_profile_in_force():
@@ -236,6 +260,17 @@ class TestLaptop:
         assert "pairs of runs" in row["evidence"]
         assert "95 % interval" in row["evidence"]
         assert row["verdict"] in ("reproduced", "not reproduced", "cannot tell")
+
+    @pytest.mark.skipif(not TABLE3_PAIRS, reason="no pair of Imagenette's runs is committed")
+    def test_chapter_3_draws_imagenette_without_images(self, places):
+        done = reproduce("--profile", "laptop", "--chapter", "03")
+        assert done.returncode == 0, done.stderr
+        row = table(places / "laptop", "03_table3").query("source == 'laptop (Imagenette)' and model == 'resnet14'")
+        assert row["n"].tolist() == [len(TABLE3_PAIRS)]
+        pairs = table(places / "laptop", "03_paired_differences").query("model == 'resnet14'")
+        assert pairs["difference"].mean() == pytest.approx(row["difference"].iloc[0], abs=1e-4)
+        estimate = table(places / "laptop", "03_estimate")
+        assert (estimate["days, 1 device"] / estimate["days, 8 devices"]).tolist() == pytest.approx([8] * len(estimate))
 
     def test_chapter_4_draws_what_is_stored_and_says_how_to_measure(self, places):
         done = reproduce("--profile", "laptop", "--chapter", "04")
