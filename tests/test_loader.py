@@ -652,7 +652,7 @@ def command(*arguments):
 
 def test_the_command_counts_and_names_what_can_not_be_read(damaged, monkeypatch, capsys):
     monkeypatch.setenv("SSCONV_FLOWERS", str(damaged))
-    monkeypatch.setattr(readers, "_processors", lambda: 1)
+    monkeypatch.setattr(readers, "processors", lambda: 1)
     assert command("data", "--folder", "flowers") == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == f"flowers: 10 training and 4 validation images of 2 classes at {damaged}"
