@@ -183,7 +183,7 @@ chapter.table(planned, "work", readable.readable(planned))
 # %%
 rates = budget.measured_rates(records3)
 estimate = budget.estimate(rates, planned, price=budget.PRICE)
-print(f"money: at {budget.PRICE:g} an hour and device, in any currency; of a processor, one thread is the device")
+print(f"a processor's row is one thread of it; money: {budget.PRICE:g} for an hour of a GPU, in any currency")
 chapter.table(estimate, "estimate", readable.readable(estimate))
 
 # %% [markdown]

@@ -13,7 +13,8 @@ from .run import Run
 IMAGES = 1_281_167  # of ImageNet-1k's training set; Russakovsky et al. 2015
 CLASSES = {"imagenet": 1000, "imagenette160": 10}
 DAY = 86_400
-PRICE = 2.0  # of a device, an hour: about what a cloud's data-centre GPU cost in 2026; put in your own
+PRICE = 2.0  # of a GPU, an hour: about what a cloud's data-centre GPU cost in 2026; put in your own
+GPU = "GPU|NVIDIA|Instinct"  # in the name of a device that the price is for
 BACKWARD = 2  # the backward takes about two forwards' multiply-accumulates
 
 
@@ -78,16 +79,17 @@ def estimate(
     Args:
         rates: From `measured_rates`.
         planned: From `work`.
-        price: Of one device, an hour.
+        price: Of one GPU, an hour.
         devices: For so many devices each.
 
     Returns:
-        The rows of `rates`, with `days, 1 device`, `days, 8 devices`, … and `money`, which is the same for any number.
+        The rows of `rates`, with `days, 1 device`, `days, 8 devices`, … and, of GPUs, `money`: the same for any number.
     """
     of_one = rates["GMAC_per_second"] / rates["processes"]
     days = 1e9 * planned["EMAC"].sum() / of_one / DAY
     columns = {f"days, {n} device{'s' if n > 1 else ''}": days / n for n in devices}
-    return rates.assign(**columns, money=days * 24 * price)
+    is_gpu = rates["device"].astype(str).str.contains(GPU)
+    return rates.assign(**columns, money=(days * 24 * price).where(is_gpu))
 
 
 def _fitted(run: Run) -> int:

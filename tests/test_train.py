@@ -152,6 +152,23 @@ def test_bf16_trains_in_bf16_and_evaluates_in_fp32():
     assert all(p.dtype == torch.float32 for p in training.model.parameters())
 
 
+def test_fp16_scales_its_loss_and_resumes_with_the_scale(tmp_path):
+    run = dataclasses.replace(RUN, precision="fp16")
+    whole = fit(run)
+    assert whole["history"][-1]["train_loss"] == pytest.approx(fit(RUN)["history"][-1]["train_loss"], rel=0.05)
+    training = Training(run, load(run.data), Machine())
+    kinds = []
+    training.model.head.register_forward_hook(lambda module, args, out: kinds.append(out.dtype))
+    training.train_epoch(lambda: False)
+    assert kinds == [torch.float16] * 3
+    assert training.scaler.get_scale() > 1 and not Training(RUN, load(RUN.data), Machine()).scaler.is_enabled()
+    checkpoint = tmp_path / "run.pt"
+    while (result := fit(run, Machine(should_stop=lambda: True), checkpoint=checkpoint)) is None:
+        pass
+    assert same(result, whole)
+    assert torch.load(checkpoint, weights_only=True)["scaler"]["_growth_tracker"] > 0
+
+
 def test_stopping_at_every_step_and_going_on_gives_the_same_record(measured, tmp_path):
     checkpoint = tmp_path / "run.pt"
     steps = 0
