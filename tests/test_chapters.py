@@ -270,7 +270,9 @@ class TestLaptop:
         pairs = table(places / "laptop", "03_paired_differences").query("model == 'resnet14'")
         assert pairs["difference"].mean() == pytest.approx(row["difference"].iloc[0], abs=1e-4)
         estimate = table(places / "laptop", "03_estimate")
-        assert (estimate["days, 1 device"] / estimate["days, 8 devices"]).tolist() == pytest.approx([8] * len(estimate))
+        assert (estimate["days, 1 device"] / estimate["days, 8 devices"]).tolist() == pytest.approx(
+            [8] * len(estimate), rel=1e-4
+        )
 
     def test_chapter_4_draws_what_is_stored_and_says_how_to_measure(self, places):
         done = reproduce("--profile", "laptop", "--chapter", "04")
