@@ -6,9 +6,7 @@ none. Pictures travel as uint8; they become normalised floats on the device.
 
 import atexit
 import multiprocessing
-import os
 import signal
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from .children import end_with_parent, end_within
 from .imagefolder import FolderData, Images
 from .origin import processors
 from .progress import bar
@@ -183,19 +182,8 @@ def _as_it_is(batch: Any) -> Any:
 def _begin(_: int) -> None:
     """Prepare a process: deaf to Ctrl-C, in no hurry when a batch system tells all to end, and gone with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_later)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _end_later(*_: Any) -> None:
-    timer = threading.Timer(GRACE, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
-
-
-def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    signal.signal(signal.SIGTERM, lambda *_: end_within(GRACE))
+    end_with_parent()
 
 
 def end_pool(pool: DataLoader) -> None:
@@ -223,6 +211,6 @@ def check_loaders(loaders: int) -> int:
     if loaders and multiprocessing.current_process().daemon:
         raise ValueError(
             f"loaders is {loaders}: this process is a daemon, which can't have processes of its own; take 0, or start "
-            "it otherwise (dask worker: --no-nanny)"
+            "it otherwise"
         )
     return loaders

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from .children import end_with_parent, end_within
 from .files import sweep
 from .origin import commit, processors
 from .paths import results_dir
@@ -160,7 +161,7 @@ def _start_worker(stop: Any, epochs: Any) -> None:
     signal.signal(signal.SIGTERM, _on_terminate)
     prepare_torch()
     commit()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _on_terminate(*_: Any) -> None:
@@ -168,14 +169,7 @@ def _on_terminate(*_: Any) -> None:
     if not _busy:
         os._exit(1)
     _terminated.set()
-    timer = threading.Timer(GRACE, os._exit, (1,))  # where a killed neighbour holds a lock for good
-    timer.daemon = True
-    timer.start()
-
-
-def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    end_within(GRACE)  # where a killed neighbour holds a lock for good
 
 
 def _train_one(run: Run, plan: Plan) -> bool:
