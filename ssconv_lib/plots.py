@@ -90,7 +90,7 @@ def paired_differences(arms: pd.DataFrame, printed: dict[str, PrintedDifference]
         summary = stats.summarise(values)
         ax.plot([summary.low, summary.high], [place] * 2, color=BLUE, lw=2, label="95 % interval" if first else None)
         ax.plot(summary.mean, place, "D", color=BLUE, ms=6, zorder=4, label="mean" if first else None)
-    ax.set_yticks(range(len(labels)), [f"{label} (n = {(arms['label'] == label).sum()})" for label in reversed(labels)])
+    ax.set_yticks(range(len(labels)), [f"{label}\nn = {(arms['label'] == label).sum()}" for label in reversed(labels)])
     ax.set_ylim(-0.6, len(labels) - 0.4)
     ax.set(xlabel="conv minus ss, points of test error: right of 0, shuffling helps")
     figure.suptitle("Paired differences: the two runs of a seed", x=0.01, ha="left", fontsize=11, fontweight="bold")

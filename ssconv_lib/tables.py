@@ -1,6 +1,6 @@
 """From records to the tables of chapters 2 and 3: the paper's numbers beside each profile's, with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -163,17 +163,17 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
 
 def table2(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Table 2, the paper's rows first, then those of each profile's frame that stand for the same network."""
-    return _side_by_side(frames, 2, lambda frame: frame["profile"].iloc[0])
+    return _side_by_side(frames, 2)
 
 
 def table3(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Table 3, likewise; the source says on which images, since small profiles have a part of ImageNet."""
-    return _side_by_side(frames, 3, source)
+    """Table 3, likewise; small profiles have a part of ImageNet, which their source says."""
+    return _side_by_side(frames, 3)
 
 
-def _side_by_side(frames: Sequence[pd.DataFrame], number: int, name_of: Callable[[pd.DataFrame], str]) -> pd.DataFrame:
+def _side_by_side(frames: Sequence[pd.DataFrame], number: int) -> pd.DataFrame:
     rows = []
-    measured = [(name_of(frame), comparison(frame, number)) for frame in frames if len(frame)]
+    measured = [(source(frame), comparison(frame, number)) for frame in frames if len(frame)]
     for printed in paper.table(number)["key"].unique():
         conv, ss = (paper.value(number, printed, method) for method in ("conv", "ss"))
         runs = int(paper.table(number)["n_runs"].iloc[0])
@@ -190,11 +190,11 @@ def gains(runs: pd.DataFrame) -> pd.Series:
 
 
 def pairs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Conv minus ss for each seed: a row a pair, labelled by model and profile."""
+    """Conv minus ss for each seed: a row a pair, labelled by model, profile and images."""
     rows = []
     for frame in frames:
         for model, runs in frame.groupby("model", sort=False):
-            label = {"label": f"{model_text(model)}, {frame['profile'].iloc[0]}", "model": model}
+            label = {"label": f"{model_text(model)}, {source(frame)}", "model": model}
             rows += [{**label, "seed": seed, "difference": d} for seed, d in gains(runs).items()]
     return pd.DataFrame(rows, columns=["label", "model", "seed", "difference"])
 
@@ -216,7 +216,7 @@ def pairs_needed(table: pd.DataFrame, number: int = 2) -> pd.DataFrame:
         needed = stats.seeds_needed(sd, float(printed), paired=True) if row["n"] >= 4 and sd > 0 else None
         rows.append(
             {
-                "profile": row["source"],
+                "source": row["source"],
                 "model": row["model"],
                 "pairs so far": row["n"],
                 "sd of a pair": sd,

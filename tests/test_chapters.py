@@ -220,7 +220,7 @@ def test_the_default_run_shows_the_evidence_of_real_images(tiny):
     """Tables of any profile stand beside the committed records of the others."""
     table2 = table(tiny, "02_table2")
     expected = len([*(RECORDS / "laptop").glob("wrn10_2-a0-*")]) > 0
-    assert ("laptop" in set(table2["source"])) == expected
+    assert ("laptop (CIFAR-10)" in set(table2["source"])) == expected
 
 
 def test_lab_opened_in_book_gives_the_same(tiny, places):
@@ -239,7 +239,7 @@ class TestLaptop:
         assert not any((places.parent / "data").iterdir())
         pairs = table(laptop, "02_paired_differences")
         assert len(pairs) >= 2, "at least two seeds of conv and of ss"
-        row = table(laptop, "02_table2").query("source == 'laptop' and model == 'wrn10_2'").iloc[0]
+        row = table(laptop, "02_table2").query("source == 'laptop (CIFAR-10)' and model == 'wrn10_2'").iloc[0]
         assert row["n"] == (pairs["model"] == "wrn10_2").sum()
         assert row["outcome"] in ("reproduced", "not reproduced", "cannot tell")
 

@@ -49,12 +49,12 @@ def test_the_sweep_draws_the_curve_it_is_given():
 
 def test_paired_differences_show_each_pair_and_the_papers_band():
     pairs = tables.pairs([runs({0.0: [10.0, 12.0], 0.06: [9.0, 11.9]})])
-    printed = {"WRN-10-2, laptop": PrintedDifference(0.3, 1, "points")}
+    printed = {"WRN-10-2, laptop (CIFAR-10)": PrintedDifference(0.3, 1, "points")}
     (axes,) = plots.paired_differences(pairs, printed).axes
     assert {1.0, 0.1} <= set(points(axes)[:, 0].round(6))
     band = axes.collections[0].get_paths()[0].get_extents()
     assert (band.x0, band.x1) == pytest.approx((0.2, 0.4))
-    assert axes.get_yticklabels()[0].get_text() == "WRN-10-2, laptop (n = 2)"
+    assert axes.get_yticklabels()[0].get_text() == "WRN-10-2, laptop (CIFAR-10)\nn = 2"
 
 
 def test_learning_curves_have_a_line_a_run_and_the_mean():

@@ -100,7 +100,7 @@ def test_table2_has_the_papers_rows_first_and_relatives_below():
     laptop = runs({0.0: [10.0, 12.0], 0.06: [9.0, 11.9]})
     gpu = runs({0.0: [5.0, 5.2], 0.06: [4.9, 5.0]}, model="wrn16_4", profile="gpu")
     table = tables.table2([laptop, gpu])
-    assert table["source"].tolist() == ["paper", "laptop", "gpu", "paper", "paper"]
+    assert table["source"].tolist() == ["paper", "laptop (CIFAR-10)", "gpu (CIFAR-10)", "paper", "paper"]
     assert table["model"].tolist()[:4] == ["wrn16_4", "wrn10_2", "wrn16_4", "densenet_bc_100_12"]
     first = table.iloc[0]
     assert (first["conv"], first["ss"], first["n"]) == (5.1, 4.8, 5)
@@ -112,8 +112,8 @@ def test_pairs_and_pairs_needed():
     frame = runs({0.0: [10.0, 12.0, 11.0, 13.0], 0.06: [9.7, 11.6, 10.9, 12.7]})
     pairs = tables.pairs([frame])
     assert pairs["difference"].tolist() == pytest.approx([0.3, 0.4, 0.1, 0.3])
-    assert set(pairs["label"]) == {"WRN-10-2, laptop"}
-    assert float(tables.printed_differences(pairs)["WRN-10-2, laptop"]) == pytest.approx(0.3)
+    assert set(pairs["label"]) == {"WRN-10-2, laptop (CIFAR-10)"}
+    assert float(tables.printed_differences(pairs)["WRN-10-2, laptop (CIFAR-10)"]) == pytest.approx(0.3)
     needed = tables.pairs_needed(tables.table2([frame])).iloc[0]
     assert needed["sd of a pair"] == pytest.approx(np.std([0.3, 0.4, 0.1, 0.3], ddof=1))
     assert needed["pairs needed"] == 4  # power .61 at 3 pairs, .90 at 4
