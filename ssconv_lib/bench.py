@@ -17,7 +17,7 @@ from .records import RecordStore
 from .speed import here, measure
 from .speedrun import SpeedRun
 from .study import Profile, load_profile
-from .workers import check_device
+from .task import check_device
 
 TITLE_WIDTH = 66
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .data import load
 from .progress import bar
 from .run import Run
-from .train import Machine, Training
+from .training import Machine, Training
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +83,16 @@ def train_here(
         machine = Machine(
             plan.device, plan.compile, plan.checkpoint_every, should_stop, report, plan.loaders, group=group
         )
-        keep = _keep if group.rank == 0 else _leave
-        measured = fit(run, machine, checkpoint=checkpoint, keep=lambda *trained: keep(run, plan, *trained))
+        keeps = group.rank == 0 and run.label in plan.kept
+        measured = fit(run, machine, checkpoint=checkpoint, keep=partial(_keep, run, plan) if keeps else None)
         if measured is None:
             return False
         if group.rank == 0:
             add(store, make_record(run, measured), run.label)
-    if group.rank > 0:
-        return True
-    checkpoint.unlink(missing_ok=True)
-    sweep(plan.checkpoints)
-    store.tidy()
+    if group.rank == 0:
+        checkpoint.unlink(missing_ok=True)
+        sweep(plan.checkpoints)
+        store.tidy()
     return True
 
 
@@ -103,15 +103,15 @@ def add(store: RecordStore, record: dict[str, Any], label: str) -> None:
 
 
 def _keep(run: Run, plan: Plan, model: nn.Module, data: Data) -> None:
-    """Store a trained network if the profile keeps it; before its record, so that no record is without it."""
-    if run.label in plan.kept:
-        path = weights_path(run, plan.profile, plan.weights)
-        save_weights(path, run, model, data.num_classes, data.input_size)
-        sweep(path.parent)
+    """Store a trained network, before its record, so that no record is without it."""
+    path = weights_path(run, plan.profile, plan.weights)
+    save_weights(path, run, model, data.num_classes, data.input_size)
+    sweep(path.parent)
 
 
-def _leave(*trained: Any) -> None:
-    """Keep nothing."""
+def epoch_line(label: str, of: int, entry: dict[str, Any]) -> str:
+    """What a log says of an epoch."""
+    return f"{label} epoch {entry['epoch']}/{of}: {entry['error']:.2f} % error"
 
 
 def default_loaders(device: str, loaders: int | None, runs: int) -> int:

@@ -17,7 +17,7 @@ from .paths import results_dir
 from .progress import bar
 from .records import RecordStore
 from .study import Profile, missing
-from .task import Outcome, Plan, check_device, default_loaders, prepare_torch, train_here
+from .task import Outcome, Plan, check_device, default_loaders, epoch_line, prepare_torch, train_here
 
 
 def train_together(
@@ -69,9 +69,7 @@ def train_together(
                 def report(entry: dict[str, Any], label: str = run.label, of: int = run.epochs) -> None:
                     progress.update()
                     if log and group.rank == 0:
-                        print(
-                            f"{label} epoch {entry['epoch']}/{of}: {entry['error']:.2f} % error", file=log, flush=True
-                        )
+                        print(epoch_line(label, of, entry), file=log, flush=True)
 
                 done = train_here(run, plan, stop.is_set, report, group)
                 (outcome.trained if done else outcome.left).append(run.label)

@@ -14,7 +14,7 @@ from .data import Data, load
 from .run import Run
 from .training import Machine, Training
 
-__all__ = ["Machine", "Training", "fit"]
+__all__ = ["Machine", "fit"]
 
 
 def fit(
@@ -23,7 +23,7 @@ def fit(
     *,
     checkpoint: Path | None = None,
     data_root: Path | None = None,
-    keep: Callable[[nn.Module, Data], None] = lambda model, data: None,
+    keep: Callable[[nn.Module, Data], None] | None = None,
 ) -> dict[str, Any] | None:
     """Train a run to its end, from its checkpoint if there is one.
 
@@ -66,7 +66,8 @@ def fit(
         if not training.train_epoch(after_step):
             return None
         machine.report(training.end_epoch())
-    keep(training.model, training.data)
+    if keep:
+        keep(training.model, training.data)
     return {
         "history": training.history,
         "final": _final(run, training),

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from .data import Data
 from .evaluation import evaluate, loss_and_logits
 from .files import write_whole
 from .group import SOLO, Group
-from .imagefolder import Images
+from .imagefolder import FolderData, Images
 from .loader import make_batches
 from .models import create_model
 from .origin import origin
@@ -70,7 +70,7 @@ class Training:
         ValueError: the forwards of a step can't be shared equally by the processes of the group.
     """
 
-    def __init__(self, run: Run, data: Data, machine: Machine) -> None:
+    def __init__(self, run: Run, data: Data | FolderData, machine: Machine) -> None:
         self.run, self.machine, self.group = run, machine, machine.group
         if run.forwards % self.group.size:
             raise ValueError(
@@ -218,13 +218,14 @@ class Training:
         Raises:
             ValueError: the file is damaged or belongs to another run.
         """
-        state = self.group.share(lambda: self._read(path))
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
         here = self.origins
-        for name in STATE:
-            setattr(self, name, state[name])
-        self.sums = self.sums.to(self.device)
+        state = self.group.share(lambda: self._read(path))
+        with _damage(path, self.run):
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            for name in STATE:
+                setattr(self, name, state[name])
+            self.sums = self.sums.to(self.device)
         if _without_date(self.origins[-1]) != _without_date(here[0]):
             self.origins += here
 
@@ -232,21 +233,23 @@ class Training:
         return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
 
     def _read(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint and try it, so that nothing is half taken up."""
-        try:
+        with _damage(path, self.run):
             state = torch.load(path, map_location="cpu" if self.group.size > 1 else self.device, weights_only=True)
             owner = state["run"]
-            if owner == self.run.hash:
-                for name, part in self._parts().items():
-                    part.load_state_dict(state[name])
-                state = {name: state[name] for name in (*STATE, *self._parts())}
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # a torn file fails in many ways, all meaning the same
-            raise ValueError(f"checkpoint {path} is damaged; delete it to start {self.run.label} anew") from error
         if owner != self.run.hash:
             raise ValueError(f"checkpoint {path} belongs to run {owner}, not to {self.run.label}; delete it")
         return state
+
+
+@contextmanager
+def _damage(path: Path, run: Run) -> Iterator[None]:
+    """A torn checkpoint fails in many ways, all meaning the same."""
+    try:
+        yield
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"checkpoint {path} is damaged; delete it to start {run.label} anew") from error
 
 
 def build_model(run: Run, num_classes: int, input_size: tuple[int, int, int]) -> nn.Module:

@@ -8,7 +8,7 @@ from .progress import bar
 from .records import MEASURED, RecordStore, run_of
 from .run import Run
 from .study import load_profile
-from .workers import Plan, check_device, prepare_torch, train_here
+from .task import Plan, check_device, prepare_torch, train_here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

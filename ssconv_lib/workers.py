@@ -25,9 +25,7 @@ from .records import RecordStore
 from .remote import train_over
 from .run import Run
 from .study import Profile, missing
-from .task import Outcome, Plan, check_device, default_loaders, prepare_torch, train_here
-
-__all__ = ["Outcome", "Plan", "check_device", "log_unless_terminal", "prepare_torch", "train_here", "train_missing"]
+from .task import Outcome, Plan, check_device, default_loaders, epoch_line, prepare_torch, train_here
 
 GRACE = 20.0  # seconds that a worker has for its checkpoint when it is told to end
 POLL = 0.2  # seconds between two looks at what the workers report
@@ -129,7 +127,7 @@ def _as_completed(futures: dict[Future, Run], epochs: Any, progress: Any, log: A
             progress.update()
             progress.set_postfix_str(f"{label.rpartition('-')[0]}: {entry['error']:.1f} % error")
             if log:
-                print(f"{label} epoch {entry['epoch']}/{of}: {entry['error']:.2f} % error", file=log, flush=True)
+                print(epoch_line(label, of, entry), file=log, flush=True)
         yield from done
 
 

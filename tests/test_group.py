@@ -16,7 +16,8 @@ import torch
 from ssconv_lib.data import LongRange, load
 from ssconv_lib.group import SOLO, Group
 from ssconv_lib.run import Run
-from ssconv_lib.train import Machine, Training, fit
+from ssconv_lib.train import Machine, fit
+from ssconv_lib.training import Training
 
 # 100 images in steps of 24, in forwards of 4: the last step of an epoch is one forward, and all processes but one idle
 RUN = Run(
@@ -39,7 +40,6 @@ from ssconv_lib.group import SOLO, joined, started_by_torchrun
 import test_group
 
 torch.set_num_threads(1)
-torch.set_default_device("cpu")
 build = training.build_model
 
 def build_double(*args):

@@ -15,8 +15,8 @@ from torch import nn
 from ssconv_lib.data import Batches, LongRange, load
 from ssconv_lib.evaluation import evaluate
 from ssconv_lib.run import Run
-from ssconv_lib.train import Machine, Training, fit
-from ssconv_lib.training import build_model
+from ssconv_lib.train import Machine, fit
+from ssconv_lib.training import Training, build_model
 from ssconv_lib.weights import load_weights
 
 RUN = Run(
@@ -232,7 +232,7 @@ KILLED = """
 import os, pathlib, signal, sys
 import torch
 torch.set_num_threads(1)
-from ssconv_lib import workers
+from ssconv_lib import task
 import test_train
 
 at = events = 0
@@ -258,8 +258,8 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         events = 0
-        plan = workers.Plan("tiny", root / "records", kept=kept, checkpoint_every=0)
-        done = workers.train_here(test_train.RUN, plan)
+        plan = task.Plan("tiny", root / "records", kept=kept, checkpoint_every=0)
+        done = task.train_here(test_train.RUN, plan)
         print(f"done {events}" if done else "stopped", flush=True)
         os._exit(0)
     status = os.waitpid(child, 0)[1]

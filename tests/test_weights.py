@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from ssconv_lib import workers
+from ssconv_lib import task
 from ssconv_lib.data import Batches, LongRange, load
 from ssconv_lib.evaluation import evaluate
 from ssconv_lib.plan import load_profile
@@ -33,8 +33,8 @@ sweep = {{ seed = [0, 1], alpha = [0, 0.125] }}
 @pytest.fixture
 def trained(tmp_path):
     """A run whose network is kept and one whose network is not."""
-    plan = workers.Plan("tiny", tmp_path / "records", kept=frozenset({RUN.label}))
-    assert all(workers.train_here(run, plan) for run in (RUN, OTHER))
+    plan = task.Plan("tiny", tmp_path / "records", kept=frozenset({RUN.label}))
+    assert all(task.train_here(run, plan) for run in (RUN, OTHER))
     return tmp_path
 
 
