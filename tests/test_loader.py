@@ -27,7 +27,9 @@ from ssconv_lib.decode import Unreadable, draw_view, evaluation_view, reduction,
 from ssconv_lib.imagefolder import Images
 from ssconv_lib.loader import MEAN, STD, FolderBatches, make_batches
 from ssconv_lib.readers import unreadable
+from ssconv_lib.run import Run
 from ssconv_lib.seeds import mixed_seed, stream
+from ssconv_lib.train import Machine, fit
 
 PIXELS = 32
 COUNTS = {"train": 13, "val": 5}  # of each of two classes
@@ -690,3 +692,26 @@ def test_batches_of_the_real_imagenette():
     assert set(labels.tolist()) == set(range(10))
     assert images.mean((0, 2, 3)).abs().max() < 0.3
     assert images.std((0, 2, 3)).sub(1).abs().max() < 0.3
+
+
+def test_a_run_trains_on_what_can_be_read_and_its_record_counts_the_rest(damaged, tmp_path):
+    """7 of 10 training and 3 of 4 other images; stopped in the midst of an epoch and taken up by a loader."""
+    cut(damaged / "val" / "bee" / "00.JPEG")
+    spec = Images(folder="flowers", pixels=16, corrupt="skip")
+    run = Run(data=spec, model="wrn10_1", alpha=0.25, epochs=2, batch_size=4, bn_batch=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        record = fit(run, data_root=damaged.parent)
+        checkpoint = tmp_path / "run.pt"
+        steps = iter([False, True])
+        assert (
+            fit(run, Machine(should_stop=lambda: next(steps)), checkpoint=checkpoint, data_root=damaged.parent) is None
+        )
+        again = fit(run, Machine(loaders=1), checkpoint=checkpoint, data_root=damaged.parent)
+    final = record["final"]
+    assert (record["n_train"], final["n_images"], final["skipped_images"]) == (10, 3, 4)
+    assert final["error"] in [pytest.approx(100 * wrong / 3) for wrong in range(4)]
+    assert final["top5_error"] == 0, "there are two classes"
+    assert (again["history"], again["final"]) == (record["history"], final)
+    with pytest.raises(ValueError, match=r"train/.* can't be read"):
+        fit(replace(run, data=replace(spec, corrupt="refuse")), data_root=damaged.parent)
