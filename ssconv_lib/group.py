@@ -4,6 +4,7 @@ What they say to each other about the run goes over gloo, also where gradients g
 or resuming waits for a GPU.
 """
 
+import gc
 import inspect
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # imported after init_process_group, its functions' defaults would hold the group for ever
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -115,4 +117,7 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
         torch.cuda.set_device(device)
     dist.init_process_group(backend)
     yield Group(dist.get_rank(), dist.get_world_size()), device
-    dist.destroy_process_group()  # not after an error: with NCCL it waits for processes that wait for this one
+    # Not after an error: with NCCL it waits for processes that wait for this one. What still holds the group must go
+    # first: a worker thread of gloo that outlives this would ask for a tensor's owner while Python ends, and abort it.
+    gc.collect()
+    dist.destroy_process_group()

@@ -67,6 +67,8 @@ def main(group):
 if started_by_torchrun():
     with joined("cpu") as (group, device):
         main(group)
+    threads = {file.read_text() for file in Path("/proc/self/task").glob("*/comm")}
+    assert not [name for name in threads if "gloo" in name], f"they may abort the process while Python ends: {threads}"
 else:
     main(SOLO)
 """
