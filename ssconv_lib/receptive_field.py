@@ -1,11 +1,13 @@
-"""Which pixels can change an output at all: the receptive field, exactly."""
+"""Which pixels can change an output at all: the receptive field, exactly, by the wiring alone."""
 
 import copy
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from .cut import Box, features, in_box
+from .wiring import Wiring
 
 
 def classical_size(layers: Iterable[tuple[int, int]]) -> int:
@@ -17,35 +19,79 @@ def classical_size(layers: Iterable[tuple[int, int]]) -> int:
     return side
 
 
-def reach(model: nn.Module, layers: Sequence[str], input_size: tuple[int, int, int]) -> dict[str, Tensor]:
-    """Find the pixels that the middle of each layer's output can depend on.
+def reach(
+    model: nn.Module,
+    layers: Sequence[str],
+    input_size: tuple[int, int, int],
+    *,
+    box: Box | None = None,
+    channel: int | None = None,
+) -> dict[str, Tensor]:
+    """Find the pixels that a part of each layer's output can depend on.
 
-    It is where the gradient isn't zero in a copy of the model with positive weights, in which no two paths can
-    cancel and every ReLU is open. So the answer is about the wiring alone, whatever the weights are.
+    The answer is about the wiring, whatever the weights are: it is where a gradient isn't zero in a forward in which
+    no two paths can cancel (see `wiring`). Behind each step the gradient is made 0 or 1 again, so that products over
+    many layers neither vanish nor overflow.
 
     Args:
-        model: Convolutions, ReLUs, batch norm, pooling and sums; max-pooling counts with its whole window.
+        model: In any mode; it is taken as in evaluation, where images of a batch don't meet.
         layers: Qualified names of modules that a forward reaches once.
         input_size: (C, H, W).
+        box: Of the image, low and high in pixels for rows and columns; the units that lie in it, as M in Eq. 4. None
+            is one unit, at (h // 2, w // 2).
+        channel: Of the output, counted from 0; None is all of them.
 
     Returns:
-        For each layer a bool Tensor[H, W]. The output is taken at the position (h // 2, w // 2), in all channels.
+        For each layer a bool Tensor[H, W].
+
+    Raises:
+        ValueError: a layer, box or channel that the model doesn't have, or a function without a rule.
     """
-    model = _with_positive_weights(model)
-    outputs: dict[str, Tensor] = {}
-    for name in layers:
-        model.get_submodule(name).register_forward_hook(
-            lambda *args, name=name: outputs.update({name: args[2].clone()})
-        )
-    x = torch.ones(1, *input_size, dtype=torch.double, requires_grad=True)
-    model(x)
-    reached = {}
-    for name in layers:
-        y = outputs[name]  # (1, C, h, w)
-        middle = y[..., y.shape[-2] // 2, y.shape[-1] // 2].sum()
-        (gradient,) = torch.autograd.grad(middle, x, retain_graph=True)
-        reached[name] = gradient[0].ne(0).any(0)
-    return reached
+
+    def as_bits(y: Tensor) -> None:
+        y.register_hook(lambda gradient: gradient.gt(0).to(gradient.dtype))
+
+    gradients = _gradients(model, layers, input_size, box, channel, Wiring(as_bits))
+    return {name: gradient.gt(0).any(0) for name, gradient in gradients.items()}
+
+
+def path_mass(
+    model: nn.Module, layers: Sequence[str], input_size: tuple[int, int, int], *, box: Box | None = None
+) -> dict[str, Tensor]:
+    """Weigh the pixels of `reach` by the paths from them, as though all weights of a layer were equal and positive.
+
+    Returns:
+        For each layer a Tensor[H, W] of float64 that sums to 1.
+    """
+    gradients = _gradients(model, layers, input_size, box, None, Wiring())
+    return {name: gradient.sum(0) / gradient.sum() for name, gradient in gradients.items()}
+
+
+def _gradients(
+    model: nn.Module,
+    layers: Sequence[str],
+    input_size: tuple[int, int, int],
+    box: Box | None,
+    channel: int | None,
+    wiring: Wiring,
+) -> dict[str, Tensor]:
+    """Gradients (C, H, W) of each layer's part, in one forward of the wiring and a backward a layer."""
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if getattr(module, "fast", False):
+            module.fast = False  # shuffle by functions of torch, whose wiring is known
+    image = torch.ones(1, *input_size, dtype=torch.double, requires_grad=True)  # doubles add ones exactly
+
+    def part(name: str, y: Tensor) -> Tensor:
+        if box is None:
+            middle = slice(y.shape[-2] // 2, y.shape[-2] // 2 + 1), slice(y.shape[-1] // 2, y.shape[-1] // 2 + 1)
+            y = y[(..., *middle)]
+            return y if channel is None else y[:, channel]
+        return in_box(y, box, input_size[1:], channel)
+
+    with wiring:
+        parts = features(model, layers, image.clone(), part)
+    return {name: torch.autograd.grad(parts[name].sum(), image, retain_graph=True)[0][0] for name in layers}
 
 
 def change(model: nn.Module, layer: str, image: Tensor, pixels: Tensor, seed: int = 0) -> float:
@@ -59,15 +105,14 @@ def change(model: nn.Module, layer: str, image: Tensor, pixels: Tensor, seed: in
         seed: Of the new values.
     """
     model = copy.deepcopy(model).double().eval()
-    seen: list[Tensor] = []
-    model.get_submodule(layer).register_forward_hook(lambda *args: seen.append(args[2].clone()))
     image = image.double()
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
     with torch.no_grad():
-        for x in (image, torch.where(pixels, noise, image)):
-            model(x.unsqueeze(0))
-    before, after = (y[..., y.shape[-2] // 2, y.shape[-1] // 2] for y in seen)
-    return (after - before).abs().max().item()
+        before, after = (
+            features(model, [layer], x.unsqueeze(0))[layer] for x in (image, torch.where(pixels, noise, image))
+        )
+    middle = (..., before.shape[-2] // 2, before.shape[-1] // 2)
+    return (after[middle] - before[middle]).abs().max().item()
 
 
 def box(reached: Tensor) -> tuple[int, int, int, int]:
@@ -76,18 +121,13 @@ def box(reached: Tensor) -> tuple[int, int, int, int]:
     return rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
 
 
-def _with_positive_weights(model: nn.Module) -> nn.Module:
-    """A copy in double precision and eval mode: each layer of weights averages, batch norm does nothing."""
-    model = copy.deepcopy(model).double().eval()
-    for name, module in list(model.named_modules()):
-        if isinstance(module, nn.MaxPool2d):
-            mean = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
-            model.set_submodule(name, mean)
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
-            module.reset_running_stats()
-        elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.constant_(module.weight, 1 / math.prod(module.weight.shape[1:]))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return model
+def iou(first: Tensor, second: Tensor) -> float:
+    """Return how far two maps agree: Σ min / Σ max, of bool maps intersection over union; of two empty ones 1.
+
+    Args:
+        first: Tensor[H, W], bool or ≥ 0.
+        second: The same; maps of amounts, such as effective fields, are scaled to a sum of 1 by the caller.
+    """
+    first, second = first.double(), second.double()
+    union = torch.maximum(first, second).sum().item()
+    return torch.minimum(first, second).sum().item() / union if union else 1.0

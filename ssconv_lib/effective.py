@@ -1,0 +1,92 @@
+"""The effective receptive field (Luo et al. 2016): how much each pixel changes a part of a layer's output."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from .cut import Box, features, in_box
+from .seeds import stream
+
+
+def effective_field(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    *,
+    box: Box,
+    channel: int | None = None,
+    seed: int = 0,
+    at_once: int = 4,
+) -> dict[str, Tensor]:
+    """Square the gradient of every unit in the box, and sum it over the units and the image's channels.
+
+    One backward gives the sum over all units without their products: the gradient of Σ ±φ_u, with a random sign for
+    each unit and image, squared, has that sum as its mean. A mean over images therefore needs no further draws.
+
+    Args:
+        model: In evaluation mode, with the weights that it has; it is left as it was.
+        layers: Qualified names of modules that a forward reaches once.
+        images: Tensor[N, C, H, W].
+        box: Of the image, low and high in pixels for rows and columns: the units that lie in it, as M in Eq. 4.
+        channel: Of the output, counted from 0; None is all of them.
+        seed: Of the signs.
+        at_once: Images a forward.
+
+    Returns:
+        For each layer a Tensor[N, H, W] ≥ 0, one map an image.
+
+    Raises:
+        ValueError: the model is in training mode, or has no such layer, box or channel.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode, where images of a batch see each other; call model.eval()")
+    signs = stream(seed, "signs")
+    fields: dict[str, list[Tensor]] = {name: [] for name in layers}
+    with frozen(model):
+        for batch in images.split(at_once):
+            x = batch.detach().clone().requires_grad_()
+            parts = features(model, layers, x, lambda name, y: in_box(y, box, tuple(images.shape[2:]), channel))
+            for name in layers:
+                sign = torch.randint(2, parts[name].shape, generator=signs).to(parts[name]) * 2 - 1
+                (gradient,) = torch.autograd.grad((sign * parts[name]).sum(), x, retain_graph=True)
+                fields[name].append(gradient.square().sum(1))
+    return {name: torch.cat(maps) for name, maps in fields.items()}
+
+
+def share_outside(field: Tensor, region: Tensor) -> Tensor:
+    """Return the part of each map's mass that lies outside a region: Tensor[N] in [0, 1].
+
+    Args:
+        field: Tensor[N, H, W] ≥ 0, of `effective_field`.
+        region: bool Tensor[H, W], such as the plain network's `reach`.
+    """
+    return field[:, ~region].sum(1) / field.sum((1, 2))
+
+
+@torch.no_grad()
+def settle(model: nn.Module, batches: Sequence[Tensor]) -> nn.Module:
+    """Give an untrained network the batch norm statistics of some images, and return it in evaluation mode.
+
+    Without them batch norm does nothing there, and features grow from block to block as they never do in training.
+
+    Args:
+        model: Untrained; its statistics are replaced by the mean over the batches.
+        batches: Of images, Tensor[N, C, H, W].
+    """
+    update_bn(batches, model)
+    return model.eval()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Let no parameter ask for a gradient, so that none but the input's is formed; afterwards they do as before."""
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        model.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_()
