@@ -11,6 +11,7 @@ from ssconv_lib.convert import shuffle_summary
 from ssconv_lib.models import IMAGENET, MODELS, create_model, model_names
 from ssconv_lib.models.cifar import Bottleneck, DenseLayer, DenseNetBC, PreActBlock, WideResNet
 from ssconv_lib.models.toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt
+from ssconv_lib.receptive_field import reach
 
 # parameters, GMAC, convolutions, converted; of the paper's networks as published, with 10 classes at 32x32
 SIZES = {
@@ -25,6 +26,7 @@ SIZES = {
     "long_range_cnn": (29_098, 0.004, 4, 3),
     "long_range_resnext": (21_802, 0.003, 10, 9),
     "long_range_resnet": (11_626, 0.002, 10, 9),
+    "long_range_senet": (30_754, 0.004, 4, 3),
 }
 
 # (convolutions that shuffle, shuffled channels, Σ m)
@@ -227,6 +229,7 @@ def test_another_image_size_and_number_of_classes():
         ("long_range_cnn", ["stem.conv.weight", "layers.2.conv.weight", "layers.2.norm.bias"]),
         ("long_range_resnext", ["stem.norm.weight", "layers.0.0.conv.weight", "layers.2.1.norm.bias"]),
         ("long_range_resnet", ["stem.norm.weight", "layers.0.conv1.weight", "layers.2.norm3.bias"]),
+        ("long_range_senet", ["stem.norm.weight", "layers.0.unit.conv.weight", "layers.2.se.fc2.bias"]),
     ],
 )
 def test_state_dict_keys_are_stable(name, keys):
@@ -285,6 +288,14 @@ def test_every_3x3_convolution_of_the_residual_toy_network_shuffles_from_one_six
     assert counts == {f"layers.{k}.conv{i}": 2 if i == 1 else 1 for k in range(3) for i in (1, 2, 3)}
 
 
+def test_a_gate_lets_every_value_behind_it_depend_on_the_whole_image_and_is_never_converted():
+    shuffling = build("long_range_senet", 1 / 16).named_modules()
+    assert not any(isinstance(module, SSConv2d) for name, module in shuffling if ".se." in name)
+    seen = reach(build("long_range_senet"), ["layers.0.unit", "layers.0"], (3, 24, 24))
+    assert seen["layers.0.unit"].sum() == 8**2
+    assert seen["layers.0"].all()
+
+
 def test_a_bottleneck_of_the_residual_toy_network_keeps_its_input_beside_it():
     block = build("long_range_resnet").layers[0]
     nn.init.zeros_(block.norm3.weight)
@@ -318,7 +329,6 @@ def test_impossible_values_are_named(call, message):
 def test_from_distance_18_on_no_unit_of_the_toy_network_reaches_both_patches(name, last):
     """What chapter 2's first experiment rests on: the units before pooling see 16 pixels a side, exactly."""
     from ssconv_lib.longrange import LongRange, draw_corners
-    from ssconv_lib.receptive_field import reach
 
     seen = reach(build(name), [last], (3, 24, 24))[last]
     rows, columns = (seen.any(axis).nonzero() for axis in (1, 0))

@@ -10,7 +10,7 @@ from torch import nn
 from ..convert import convert_to_ssconv
 from .cifar import DenseNetBC, ResNeXt29, WideResNet
 from .imagenet import from_torchvision, resnet, resnet_abn, seresnet
-from .toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt
+from .toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt, LongRangeSENet
 
 Size = tuple[int, int, int]
 
@@ -48,6 +48,7 @@ MODELS: dict[str, Entry] = {
     "seresnet14": Entry(partial(seresnet, "seresnet14", (1, 1, 1, 1)), IMAGENET),
     "long_range_cnn": Entry(LongRangeCNN, LONG_RANGE),
     "long_range_resnext": Entry(LongRangeResNeXt, LONG_RANGE),
+    "long_range_senet": Entry(LongRangeSENet, LONG_RANGE),
     "long_range_resnet": Entry(LongRangeResNet, LONG_RANGE),
 }
 

@@ -6,9 +6,12 @@ average pool sees a square of 4·depth pixels a side: 16 at the default depth.
 They keep torch's own initialisation: from He's larger weights, shuffling networks find the solution less often.
 """
 
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..packages import package_of
 from .cifar import Bottleneck
 
 
@@ -80,6 +83,27 @@ class LongRangeResNeXt(_LongRange):
             for _ in range(_layers(depth))
         ]
         super().__init__(layers, width, num_classes)
+
+
+class LongRangeSENet(_LongRange):
+    """`LongRangeCNN` with a squeeze-and-excitation gate (Hu et al. 2018, torchvision's) behind each 3x3 but the stem.
+
+    A gate weighs whole channels by the mean of all positions: what is far away comes in, but not where it was.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of every layer.
+        depth: 3x3 convolutions, the stem counted.
+        reduction: the gates' inner width is `width / reduction`.
+    """
+
+    def __init__(self, num_classes: int, *, width: int = 32, depth: int = 4, reduction: int = 4) -> None:
+        gate = package_of("long_range_senet", "torchvision").ops.SqueezeExcitation
+        units = [
+            nn.Sequential(OrderedDict(unit=ConvUnit(width, width), se=gate(width, width // reduction)))
+            for _ in range(_layers(depth))
+        ]
+        super().__init__(units, width, num_classes)
 
 
 class LongRangeResNet(_LongRange):
