@@ -1,0 +1,150 @@
+"""The tables of chapter 5: what a part of a layer sees, by the wiring, by gradients and by Eq. 4."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import pandas as pd
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import stats
+from .effective import effective_field, share_outside
+from .fieldnets import BOX, CHANNEL, OTHER_BOX
+from .models import IMAGENET
+from .receptive_field import classical_size, iou, reach
+
+Maps = Mapping[str, Mapping[str, Tensor]]  # model, layer, map
+CELL = 8  # pixels; effective fields are compared in squares of this side, where noise is less than their differences
+
+
+def layer_text(name: str) -> str:
+    """A layer's name as Table 5 has it: conv2_1 for layer1.0 or stage1.0; other names stay."""
+    if block := re.fullmatch(r"(?:layer|stage)(\d+)\.(\d+)", name):
+        return f"conv{int(block[1]) + 1}_{int(block[2]) + 1}"
+    return {"stem": "conv1", "maxpool": "pool"}.get(name, name)
+
+
+def reach_table(reached: Maps, chains: Mapping[str, Sequence[tuple[int, int]]]) -> pd.DataFrame:
+    """The exact reach of each layer's units in the box, a row a layer.
+
+    Args:
+        reached: Of each model; the first one is plain.
+        chains: (kernel, stride) up to each layer of the plain one.
+
+    Returns:
+        Columns: layer, classical size of one unit in pixels, first and last pixel that the plain network reaches, and
+        each model's share of the image.
+    """
+    plain = next(iter(reached.values()))
+    rows = []
+    for layer, seen in plain.items():
+        places = seen.any(0).nonzero().flatten().tolist()
+        size = {"layer": layer_text(layer), "size": classical_size(chains[layer])}
+        shares = {model: _share(maps[layer]) for model, maps in reached.items()}
+        rows.append({**size, "first": places[0], "last": places[-1], **shares})
+    return pd.DataFrame(rows)
+
+
+def sizes(reached: Maps, kind: str = "exact reach") -> pd.DataFrame:
+    """The share of pixels of each map above 0 (or true): columns model, layer, kind, fraction."""
+    rows = [
+        {"model": model, "layer": layer_text(layer), "kind": kind, "fraction": _share(seen)}
+        for model, maps in reached.items()
+        for layer, seen in maps.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def mass_outside(fields: Maps, plain: Mapping[str, Tensor]) -> pd.DataFrame:
+    """How much of the effective receptive field is not in the plain network's reach.
+
+    Args:
+        fields: Of each model and layer, Tensor[N, H, W], a map an image.
+        plain: Of each layer the plain network's reach, bool Tensor[H, W].
+
+    Returns:
+        Columns: model, layer, n (images), share (mean), low, high (its 95 % interval over the images).
+    """
+    rows = []
+    for model, maps in fields.items():
+        for layer, field in maps.items():
+            one = stats.summarise(share_outside(field, plain[layer]).tolist())
+            row = {"model": model, "layer": layer_text(layer), "n": one.n, "share": one.mean}
+            rows.append({**row, "low": max(one.low, 0.0), "high": one.high})
+    return pd.DataFrame(rows)
+
+
+def agreement(maps: Maps, reached: Maps, threshold: float = 0.5) -> pd.DataFrame:
+    """Intersection over union of optimised maps, at a threshold, with the exact reach: columns model, layer, iou."""
+    rows = [
+        {"model": model, "layer": layer_text(layer), "iou": iou(field >= threshold, reached[model][layer])}
+        for model, layers in maps.items()
+        for layer, field in layers.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def location(models: Mapping[str, Sequence[nn.Module]], plain: nn.Module, images: Tensor, layer: str) -> pd.DataFrame:
+    """Does what is seen outside the classical field depend on where one looks from? For one channel of a layer.
+
+    Effective fields of two boxes, less the classical field of both, are compared by `iou`, each scaled to 1. To tell
+    a difference from the noise of few images, every comparison is between different halves of the images, and one is
+    of a box with itself.
+
+    Args:
+        models: Of each kind of network some that differ in the permutations, or one.
+        plain: The network without shuffling, whose reach is the classical field.
+        images: Tensor[N, 3, 224, 224].
+        layer: Qualified name.
+
+    Returns:
+        Columns: model, compared, n (comparisons), overlap (mean `iou` of effective fields), exact (mean `iou` of the
+        exact reach).
+    """
+    options = {"channel": CHANNEL}
+    inside = reach(plain, [layer], IMAGENET, box=BOX, **options)[layer]
+    inside |= reach(plain, [layer], IMAGENET, box=OTHER_BOX, **options)[layer]
+    rows = []
+    for name, networks in models.items():
+        seen = {}
+        for k, network in enumerate(networks):
+            for box in (OTHER_BOX, BOX):
+                field = effective_field(network, [layer], images, box=box, **options)[layer]
+                exact = reach(network, [layer], IMAGENET, box=box, **options)[layer] & ~inside
+                seen[k, box] = [_outside(half, inside) for half in field.chunk(2)], exact
+        rows += _compared(name, seen)
+    return (
+        pd.DataFrame(rows)
+        .groupby(["model", "compared"], sort=False, as_index=False)
+        .agg(n=("overlap", "size"), overlap=("overlap", "mean"), exact=("exact", "mean"))
+    )
+
+
+def _compared(model: str, seen: Mapping[tuple, tuple[list[Tensor], Tensor]]) -> list[dict]:
+    pairs = [("the same box, other images", (key, key)) for key in seen]
+    for first, second in combinations(seen, 2):
+        if first[0] == second[0]:
+            pairs.append(("two boxes", (first, second)))
+        elif first[1] == second[1]:
+            pairs.append(("the same box, two π", (first, second)))
+    return [
+        {
+            "model": model,
+            "compared": what,
+            "overlap": iou(seen[a][0][0], seen[b][0][1]),
+            "exact": iou(seen[a][1], seen[b][1]),
+        }
+        for what, (a, b) in pairs
+    ]
+
+
+def _outside(field: Tensor, inside: Tensor) -> Tensor:
+    """What the mean map has outside a region, in squares of `CELL` pixels, scaled to a sum of 1."""
+    mean = field.mean(0).double() * ~inside
+    cells = F.avg_pool2d(mean[None, None], CELL)[0, 0]
+    return cells / cells.sum()
+
+
+def _share(seen: Tensor) -> float:
+    return (seen > 0).float().mean().item()

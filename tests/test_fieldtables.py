@@ -1,0 +1,124 @@
+"""The tables of chapter 5, on networks small enough to know the answers."""
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ssconv_lib import fieldnets, fieldtables
+from ssconv_lib.models import create_model
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("layer1.0", "conv2_1"),
+        ("stage3.1", "conv4_2"),
+        ("maxpool", "pool"),
+        ("stem", "conv1"),
+        ("layers.0", "layers.0"),
+    ],
+)
+def test_layers_have_the_names_of_table_5(name, text):
+    assert fieldtables.layer_text(name) == text
+
+
+def test_the_chain_of_resnet50_is_that_of_table_5():
+    chain = fieldnets.classical_chain(create_model("resnet50", num_classes=10))
+    assert list(chain) == fieldnets.LAYERS
+    assert chain["maxpool"] == [(7, 2), (3, 2)]
+    assert chain["layer2.0"] == [(7, 2), (3, 2), (3, 1), (3, 1), (3, 1), (3, 2)]
+    assert [len(chain[f"layer{stage}.0"]) for stage in (1, 2, 3, 4)] == [3, 6, 10, 16]
+
+
+def test_untrained_networks_have_the_same_weights_with_and_without_shuffling_and_the_images_statistics():
+    images = torch.randn(4, 3, 64, 64)
+    state = torch.random.get_rng_state()
+    plain, gated = (fieldnets.untrained(name, 0, images) for name in ("resnet14", "seresnet14"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    again = fieldnets.untrained("resnet14", 0, images)
+    assert not plain.training
+    assert torch.equal(plain.layer4[0].conv2.weight, again.layer4[0].conv2.weight)
+    torch.testing.assert_close(plain.bn1.running_mean, plain.conv1(images).mean((0, 2, 3)))
+    assert any("se." in name for name, _ in gated.named_parameters())
+
+
+def test_noise_images_are_the_same_every_time_and_of_unit_size():
+    images = fieldnets.noise(2)
+    assert images.shape == (2, 3, 224, 224)
+    assert torch.equal(images, fieldnets.noise(2))
+    assert images.std().item() == pytest.approx(1, abs=0.01)
+
+
+def square(low: int, high: int, size: int = 8) -> torch.Tensor:
+    seen = torch.zeros(size, size, dtype=torch.bool)
+    seen[low:high, low:high] = True
+    return seen
+
+
+def test_the_reach_table_has_the_first_and_last_pixel_and_each_models_share():
+    reached = {"plain": {"layer1.0": square(2, 6)}, "ss": {"layer1.0": square(0, 8)}}
+    table = fieldtables.reach_table(reached, {"layer1.0": [(3, 1), (3, 2)]})
+    assert table.to_dict("records") == [
+        {"layer": "conv2_1", "size": 5, "first": 2, "last": 5, "plain": 0.25, "ss": 1.0}
+    ]
+    sizes = fieldtables.sizes(reached)
+    assert sizes["fraction"].tolist() == [0.25, 1.0]
+    assert set(sizes.columns) == {"model", "layer", "kind", "fraction"}
+
+
+def test_mass_outside_is_a_mean_over_images_with_its_interval():
+    field = torch.stack([square(2, 6).float() + 0.25 * square(0, 8), square(2, 6).float()])  # 12 of 32 outside, and 0
+    table = fieldtables.mass_outside({"ss": {"layer1.0": field}}, {"layer1.0": square(2, 6)})
+    (row,) = table.to_dict("records")
+    assert row["n"] == 2
+    assert row["share"] == pytest.approx((48 * 0.25 / (16 * 1.25 + 48 * 0.25)) / 2)
+    assert row["low"] == 0, "a share below 0 is none"
+    assert row["high"] > row["share"]
+
+
+def test_agreement_is_taken_at_the_threshold():
+    maps = {"ss": {"stage1.0": 0.5 * square(2, 6) + 0.4 * square(0, 2)}}
+    table = fieldtables.agreement(maps, {"ss": {"stage1.0": square(2, 4)}})
+    assert table.to_dict("records") == [{"model": "ss", "layer": "conv2_1", "iou": pytest.approx(4 / 16)}]
+    assert fieldtables.agreement(maps, {"ss": {"stage1.0": square(2, 4)}}, 0.3)["iou"].item() == pytest.approx(4 / 20)
+
+
+class FarColumn(nn.Module):
+    """A layer that sees its own place and, if asked, a column far away, or the mean of all."""
+
+    def __init__(self, kind: str, column: int = 0) -> None:
+        super().__init__()
+        self.kind, self.column, self.conv = kind, column, nn.Conv2d(3, 65, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.kind == "mean":
+            return y * y.mean((2, 3), keepdim=True)
+        if self.kind == "shift":  # what is 96 columns to the right, and further by a constant
+            return y + y.roll(-96 - self.column, 3)
+        return y
+
+
+class Network(nn.Module):
+    def __init__(self, *options) -> None:
+        super().__init__()
+        self.layer = FarColumn(*options)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_location_tells_a_view_that_moves_with_the_box_from_one_that_does_not():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 224, 224)
+    kinds = {"moves": [Network("shift").eval(), Network("shift", 32).eval()], "stays": [Network("mean").eval()]}
+    table = fieldtables.location(kinds, Network("plain").eval(), images, "layer").set_index(["model", "compared"])
+    same = "the same box, other images"
+    assert table.loc[("moves", same), "overlap"] > 0.9
+    assert table.loc[("moves", "two boxes"), "overlap"] == 0
+    assert table.loc[("moves", "the same box, two π"), "exact"] == 0
+    assert table.loc[("stays", "two boxes"), "overlap"] > 0.8
+    assert table.loc[("stays", "two boxes"), "exact"] == 1
+    assert table["n"].tolist() == [4, 2, 2, 2, 1]
+    assert isinstance(table, pd.DataFrame)
