@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import pandas as pd
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -119,6 +120,34 @@ def location(models: Mapping[str, Sequence[nn.Module]], plain: nn.Module, images
         .groupby(["model", "compared"], sort=False, as_index=False)
         .agg(n=("overlap", "size"), overlap=("overlap", "mean"), exact=("exact", "mean"))
     )
+
+
+def drift(
+    penalties: Sequence[float], epsilons: Sequence[float], starts: Sequence[float], iterations: int
+) -> pd.DataFrame:
+    """Follow σ(R) of Eq. 4 at a pixel that changes nothing: only the penalty β moves it, by Adam as the paper sets it.
+
+    Args:
+        penalties: Values of β.
+        epsilons: Values of Adam's eps.
+        starts: Values of R₀.
+        iterations: Steps.
+
+    Returns:
+        Columns: beta, eps, start (R₀), before (σ(R₀)), moved (R - R₀), after (σ(R)).
+    """
+    rows = []
+    for beta, eps in product(penalties, epsilons):
+        r = torch.tensor([*starts], dtype=torch.double)
+        adam = torch.optim.Adam([r], lr=0.1, betas=(0.9, 0.99), eps=eps)
+        for _ in range(iterations):
+            r.grad = beta * torch.sigmoid(r) * torch.sigmoid(-r)
+            adam.step()
+        for start, end in zip(starts, r, strict=True):
+            before, after = (torch.sigmoid(torch.as_tensor(value)).item() for value in (start, end))
+            moved = (end - start).item()
+            rows.append({"beta": beta, "eps": eps, "start": start, "before": before, "moved": moved, "after": after})
+    return pd.DataFrame(rows)
 
 
 def _compared(model: str, seen: Mapping[tuple, tuple[list[Tensor], Tensor]]) -> list[dict]:
