@@ -5,8 +5,11 @@ import warnings
 import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from . import figures, study
+from .fieldtask import make_missing
+from .fieldweights import train_needed
 from .files import write_whole
 from .paths import results_dir
 from .plan import Profile
@@ -70,6 +73,30 @@ class Chapter:
         frames = [study.speed_frame(profile, name) for profile in with_study]
         return pd.concat([frame for frame in frames if len(frame)] or [study.empty_speed_frame()], ignore_index=True)
 
+    def fields(self, name: str) -> pd.DataFrame:
+        """A study of optimised receptive fields, a row each (see `study.field_frame`).
+
+        In `quick`, what is missing is made first, after the networks that it needs. A study that the profile doesn't
+        have gives the columns without a row.
+        """
+        if name not in self.profile.field_studies:
+            return study.empty_field_frame()
+        if self.profile.trains_in_chapter:
+            train_needed(self.profile, name)
+            outcome = make_missing(self.profile, name)
+            if troubles := outcome.failed or outcome.waiting or outcome.left:
+                raise RuntimeError(f"not all receptive fields of {name} were made: {troubles}")
+        return study.field_frame(self.profile, name)
+
+    def field_maps(self, name: str) -> dict[str, Tensor]:
+        """The maps of such a study by hash (see `study.field_maps`), of what is stored."""
+        return study.field_maps(self.profile, name) if name in self.profile.field_studies else {}
+
+    def with_fields(self, name: str) -> list[Profile]:
+        """The profiles that have records of such a study: the project's, cheapest first, and the one in force."""
+        having = [profile for profile in self._profiles() if name in profile.field_studies]
+        return [profile for profile in having if len(study.field_frame(profile, name))]
+
     def _profiles(self) -> list[Profile]:
         """The one in force and the project's, cheapest first; of others only those whose records are in git."""
         profiles = {known: study.load_profile(known) for known in study.profile_names()}
@@ -80,6 +107,8 @@ class Chapter:
         """How much of a study is there, and the command for the rest."""
         if name in self.profile.speed_studies:
             return self._unmeasured(name)
+        if name in self.profile.field_studies:
+            return self._not_made(name)
         if name not in self.profile.studies:
             return Markdown(f"The profile `{self.profile.name}` has no study `{name}`.")
         planned, lacking = len(self.profile.runs(name)), len(study.missing(self.profile, name))
@@ -94,6 +123,14 @@ class Chapter:
         text = f"Study `{name}`: {row['there']} of {row['planned']} cases have a record, of this machine or another."
         if not self.profile.trains_in_chapter:
             text += f" To measure on this one: `{self.profile.bench_command(name)}` (after `make`: `.venv/bin/python`)."
+        return Markdown(text)
+
+    def _not_made(self, name: str) -> Markdown:
+        """The same for a study of receptive fields."""
+        planned, lacking = len(self.profile.field_runs(name)), len(study.field_missing(self.profile, name))
+        text = f"Study `{name}`: {planned - lacking} of {planned} receptive fields have a record."
+        if lacking:
+            text += f" To make the rest: `{self.profile.fields_command(name)}` (after `make`: `.venv/bin/python`)."
         return Markdown(text)
 
     def table(self, data: pd.DataFrame, name: str, show: pd.DataFrame | None = None) -> HTML | Markdown:

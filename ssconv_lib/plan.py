@@ -1,4 +1,4 @@
-"""What a profile plans: its training runs and its measurements of speed, read from a TOML file."""
+"""What a profile plans: its training runs, measurements of speed and receptive fields, read from a TOML file."""
 
 import dataclasses
 import itertools
@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from .fieldplan import fields_of
+from .fieldrun import FieldRun
 from .fields import check_types, from_mapping
 from .run import Run
 from .speedrun import SpeedRun
 
-R = TypeVar("R", Run, SpeedRun)
+R = TypeVar("R")
 PROFILES = Path(__file__).parent / "profiles"
 
 
 @dataclasses.dataclass(frozen=True)
 class Planned(Generic[R]):
-    """A run, or a measurement of speed, and the study that asks for it."""
+    """A run of any kind, and the study that asks for it."""
 
     study: str
     run: R
@@ -38,6 +40,7 @@ class Profile:
         trains_in_chapter: Whether a chapter trains what is missing (quick) or draws what is stored (all others).
         planned: The training runs; one that several studies ask for is trained once.
         timed: The measurements of speed, likewise; their studies are others.
+        fielded: The optimised receptive fields, likewise; the trained networks that they need are kept.
     """
 
     name: str
@@ -46,17 +49,20 @@ class Profile:
     hardware: str
     planned: tuple[Planned[Run], ...]
     timed: tuple[Planned[SpeedRun], ...] = ()
+    fielded: tuple[Planned[FieldRun], ...] = ()
     device: Literal["cpu", "cuda"] = "cpu"
     weights_of_study: str | None = None
     weights_of_seed: int | None = None
     trains_in_chapter: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values of another type, naming the field, and a study of both kinds."""
+        """Refuse values of another type, naming the field, and a study of two kinds."""
         check_types(self)
-        if both := [study for study in self.speed_studies if study in self.studies]:
-            raise ValueError(f"study {both[0]!r} is in a block [[runs]] and in a block [[speeds]]: rename one")
-        if (self.weights_of_study or self.weights_of_seed is not None) and not self.kept:
+        kinds = {"runs": self.studies, "speeds": self.speed_studies, "fields": self.field_studies}
+        for (one, studies), (other, others) in itertools.combinations(kinds.items(), 2):
+            if both := [study for study in others if study in studies]:
+                raise ValueError(f"study {both[0]!r} is in a block [[{one}]] and in a block [[{other}]]: rename one")
+        if (self.weights_of_study or self.weights_of_seed is not None) and not self._chosen_to_keep:
             chosen = f"weights_of_study = {self.weights_of_study!r}, weights_of_seed = {self.weights_of_seed!r}"
             raise ValueError(f"{chosen}: there is no such run; name a study that trains and a seed in it")
 
@@ -70,21 +76,41 @@ class Profile:
         """The names of the studies of speed, in order."""
         return list(dict.fromkeys(planned.study for planned in self.timed))
 
+    @property
+    def field_studies(self) -> list[str]:
+        """The names of the studies of optimised receptive fields, in order."""
+        return list(dict.fromkeys(planned.study for planned in self.fielded))
+
     def runs(self, study: str | None = None) -> list[Run]:
         """The runs of a study, or of all, each once, in order of priority."""
         if study in self.speed_studies:
             raise ValueError(f"study {study!r} trains nothing: {self.bench_command(study)} measures it")
+        if study in self.field_studies:
+            raise ValueError(f"study {study!r} trains nothing: {self.fields_command(study)} makes it")
         return self._chosen(self.planned, study)
 
     def speed_runs(self, study: str | None = None) -> list[SpeedRun]:
         """The measurements of a study of speed, or of all, each once, on no machine yet."""
-        if study in self.studies:
-            raise ValueError(f"study {study!r} is not of speed: {self.train_command(study)} trains it")
+        if study in [*self.studies, *self.field_studies]:
+            right = self.train_command if study in self.studies else self.fields_command
+            raise ValueError(f"study {study!r} is not of speed: {right(study)} makes it")
         return self._chosen(self.timed, study)
+
+    def field_runs(self, study: str | None = None) -> list[FieldRun]:
+        """The receptive fields of a study of them, or of all, each once, in order of the plan."""
+        if study in [*self.studies, *self.speed_studies]:
+            right = self.train_command if study in self.studies else self.bench_command
+            raise ValueError(f"study {study!r} is not of receptive fields: {right(study)} makes it")
+        return self._chosen(self.fielded, study)
 
     @property
     def kept(self) -> list[Run]:
-        """The runs whose trained networks are kept."""
+        """The runs whose trained networks are kept: those of one study and seed, and those that fields look at."""
+        looked_at = [planned.run.network for planned in self.fielded if planned.run.trained]
+        return list({run.hash: run for run in [*self._chosen_to_keep, *looked_at]}.values())
+
+    @property
+    def _chosen_to_keep(self) -> list[Run]:
         study = self.weights_of_study
         return [run for run in self.runs(study) if run.seed == self.weights_of_seed] if study else []
 
@@ -102,6 +128,10 @@ class Profile:
     def bench_command(self, study: str | None = None) -> str:
         """The command that measures speed."""
         return self._command("bench", study)
+
+    def fields_command(self, study: str | None = None) -> str:
+        """The command that optimises the receptive fields that are missing."""
+        return self._command("fields", study)
 
     def _command(self, name: str, study: str | None) -> str:
         command = f"python -m ssconv_lib {name} --profile {self.source}"
@@ -137,13 +167,19 @@ def load_profile(name_or_path: str | Path) -> Profile:
 def _parse(name: str, source: str, fields: dict[str, Any]) -> Profile:
     runs = _take_blocks(fields, "run", "runs", Run.from_dict)
     speeds = _take_blocks(fields, "speed", "speeds", SpeedRun.from_dict)
+    points = _take_blocks(fields, "field", "fields", dict)
     if not runs:
         raise ValueError("expected a table [run] for what all runs share and at least one block [[runs]]")
     if any(planned.run.device is not None for planned in speeds):
         raise ValueError("device, torch and threads are not for a profile to set: the machine that measures has them")
-    if own := {"name", "source", "planned", "timed"} & fields.keys():
+    if own := {"name", "source", "planned", "timed", "fielded"} & fields.keys():
         raise ValueError(f"{min(own)!r} is not for a profile to set: its name is its file's")
-    return from_mapping(Profile, {"name": name, "source": source, "planned": runs, "timed": speeds, **fields})
+    studies: dict[str, list[Run]] = {}
+    for planned in runs:
+        studies.setdefault(planned.study, []).append(planned.run)
+    looks = tuple(Planned(point.study, run) for point in points for run in fields_of(point.run, studies, point.study))
+    plan = {"name": name, "source": source, "planned": runs, "timed": speeds, "fielded": looks}
+    return from_mapping(Profile, {**plan, **fields})
 
 
 def _take_blocks(

@@ -1,6 +1,7 @@
 """The store of records: one JSON file a run, whole or absent, named by what determines the run.
 
-There are two kinds: training runs, and measurements of speed, whose records say `"kind": "speed"`.
+There are three kinds: training runs, measurements of speed, whose records say `"kind": "speed"`, and optimised
+receptive fields, `"kind": "field"`.
 """
 
 import json
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import fieldrun
+from .fieldmap import check_field
+from .fieldrun import FieldRun
 from .files import sweep, write_whole
 from .paths import results_dir
 from .run import Run
@@ -16,9 +20,10 @@ from .speedrun import PREFIX, SpeedRun
 from .timing import summary
 
 SCHEMA = 1
-AnyRun = Run | SpeedRun
+AnyRun = Run | SpeedRun | FieldRun
+KINDS: dict[str, type[AnyRun]] = {"training": Run, "speed": SpeedRun, "field": FieldRun}
 # what "the same record" means, by kind; seconds, memory and origin may differ, and a speed is never the same twice
-MEASURED = {"training": ("history", "final"), "speed": ()}
+MEASURED = {"training": ("history", "final"), "speed": (), "field": ("map", "sizes")}
 
 
 class RecordStore:
@@ -48,11 +53,15 @@ class RecordStore:
         """All readable records of speed, by file name."""
         yield from self._matching(f"{PREFIX}*.json")
 
+    def fields(self) -> Iterator[dict[str, Any]]:
+        """All readable records of optimised receptive fields, by file name."""
+        yield from self._matching(f"{fieldrun.PREFIX}*.json")
+
     def add(self, record: dict[str, Any], *, replace: bool = False) -> list[str]:
         """Store a record; if its run is there already, keep the first and return which metrics differ.
 
         Args:
-            record: As `make_record` or `speed.measure` returns it.
+            record: As `make_record`, `speed.measure` or `fieldtask.make_field_record` returns it.
             replace: Take it in place of the one that is there, which nobody then compares.
         """
         run = run_of(record)
@@ -96,7 +105,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
         run = run_of(record)
-        (_check_trained if isinstance(run, Run) else _check_timed)(record, run)
+        {Run: _check_trained, SpeedRun: _check_timed, FieldRun: check_field}[type(run)](record, run)
         if record["hash"] != run.hash or path.stem != run.label:
             raise ValueError(f"the run inside is {run.label!r}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -105,12 +114,12 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def run_of(record: dict[str, Any]) -> AnyRun:
-    """Return what a record is of, a training run or a measurement of speed.
+    """Return what a record is of, a training run, a measurement of speed or an optimised receptive field.
 
     Raises:
         ValueError: the description is impossible, or the kind unknown.
     """
-    return {"training": Run, "speed": SpeedRun}[_kind(record)].from_dict(record["run"])
+    return KINDS[_kind(record)].from_dict(record["run"])
 
 
 def _kind(record: dict[str, Any]) -> str:

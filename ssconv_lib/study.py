@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from .fieldstudy import empty_field_frame, field_frame, field_maps, field_missing
 from .plan import Profile, load_profile, profile_names
 from .records import RecordStore
 from .run import Run
@@ -13,8 +14,12 @@ from .speedrun import MACHINE, SpeedRun
 
 __all__ = [
     "Profile",
+    "empty_field_frame",
     "empty_frame",
     "empty_speed_frame",
+    "field_frame",
+    "field_maps",
+    "field_missing",
     "frame",
     "histories",
     "load_profile",
@@ -175,6 +180,10 @@ def status(profile: Profile, store: RecordStore | None = None) -> pd.DataFrame:
     for study in profile.speed_studies:
         runs = profile.speed_runs(study)
         rows.append(_status(study, len(runs), sum(run.hash in measured for run in runs), None, "bench"))
+    for study in profile.field_studies:
+        there = field_frame(profile, study, store)
+        mean = round(there["seconds"].mean(), 1) if len(there) else None
+        rows.append(_status(study, len(profile.field_runs(study)), len(there), mean, "fields"))
     return pd.DataFrame(rows)
 
 
