@@ -1,4 +1,4 @@
-"""The tables of chapter 5: what a part of a layer sees, by the wiring, by gradients and by Eq. 4."""
+"""The tables of chapter 5 on untrained networks: what a part of a layer sees, by the wiring and by gradients."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from . import stats
 from .effective import effective_field, share_outside
 from .fieldnets import BOX, CHANNEL, OTHER_BOX
 from .models import IMAGENET
-from .receptive_field import classical_size, iou, reach
+from .receptive_field import classical_size, iou, path_mass, reach
 
 Maps = Mapping[str, Mapping[str, Tensor]]  # model, layer, map
 CELL = 8  # pixels; effective fields are compared in squares of this side, where noise is less than their differences
@@ -76,13 +76,11 @@ def mass_outside(fields: Maps, plain: Mapping[str, Tensor]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def agreement(maps: Maps, reached: Maps, threshold: float = 0.5) -> pd.DataFrame:
-    """Intersection over union of optimised maps, at a threshold, with the exact reach: columns model, layer, iou."""
-    rows = [
-        {"model": model, "layer": layer_text(layer), "iou": iou(field >= threshold, reached[model][layer])}
-        for model, layers in maps.items()
-        for layer, field in layers.items()
-    ]
+def path_shares(model: nn.Module, plain: Mapping[str, Tensor], layers: Sequence[str], name: str) -> pd.DataFrame:
+    """The part of the paths, all of equal weight in a layer, that come from outside: rows like `mass_outside`'s."""
+    masses = path_mass(model, layers, IMAGENET, box=BOX)
+    shares = {layer_text(layer): mass[~plain[layer]].sum().item() for layer, mass in masses.items()}
+    rows = [{"model": name, "layer": k, "n": 1, "share": v, "low": v, "high": v} for k, v in shares.items()]
     return pd.DataFrame(rows)
 
 

@@ -12,6 +12,7 @@ NAMES = {
     "long_range_cnn": "small CNN, generated task",
     "long_range_resnext": "small grouped CNN, generated task",
     "long_range_resnet": "small ResNet, generated task",
+    "long_range_senet": "small SENet, generated task",
     "resnet50": "ResNet50",
     "resnet50_abn": "ResNet50 w/ ABN",
     "resnet14": "ResNet14",

@@ -118,6 +118,22 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "04_parts",
         "04_extra_time",
         "04_verdicts",
+        "05_reach",
+        "05_reach_maps",
+        "05_mass_outside",
+        "05_mass_outside_percent",
+        "05_location",
+        "05_figure3",
+        "05_figure4",
+        "05_figure5a",
+        "05_figure6",
+        "05_figure7",
+        "05_figure8",
+        "05_optimised",
+        "05_drift",
+        "05_sensitivity_beta",
+        "05_cost",
+        "05_verdicts",
     }
     for figure in (tiny / "figures").glob("*.png"):
         assert figure.with_suffix(".svg").exists()
@@ -139,7 +155,7 @@ def test_chapter_1_finds_no_cost_in_parameters_or_macs(tiny):
 
 def test_chapter_2_trained_the_profiles_runs(tiny, places):
     profile = study.load_profile(TINY)
-    records = (places / "records" / "tiny").glob("[!s]*.json")  # those of speed begin with it
+    records = (places / "records" / "tiny").glob("[!fs]*.json")  # those of fields and of speed begin with it
     assert {path.stem.rpartition("-")[2] for path in records} == {run.hash for run in profile.runs()}
     sweep = table(tiny, "02_fig2")
     assert sweep["alpha"].value_counts().to_dict() == {0: 2, 0.0625: 2, 0.25: 2, 1: 2}
@@ -197,10 +213,38 @@ def test_chapter_4_puts_the_paper_first_and_tells_nothing_from_two_rounds(tiny):
     assert own["verdict"].tolist() == ["cannot tell"]
 
 
+def test_chapter_5_has_the_oracles_numbers_of_resnet50(tiny):
+    reach = table(tiny, "05_reach").set_index("layer")
+    assert reach.loc["conv3_4"].tolist() == pytest.approx([91, 51, 165, 0.2636, 1, 1], abs=1e-4)
+    assert reach.loc["conv1", ["ResNet50", "ResNet50 + ss", "SEResNet50"]].tolist() == pytest.approx(
+        [0.0273] * 3, abs=1e-4
+    )
+    outside = table(tiny, "05_mass_outside").set_index(["model", "layer"])["share"]
+    paths = outside["paths of ResNet50 + ss"]
+    expected = {"conv2_1": 0.042, "conv2_3": 0.12, "conv3_2": 0.18, "conv3_4": 0.21}
+    assert paths[list(expected)].to_dict() == pytest.approx(expected, abs=0.005)
+    assert (outside["ResNet50"] == 0).all()
+    assert (outside["ResNet50 + ss"] > 50 * outside["SEResNet50"]).all()
+    drift = table(tiny, "05_drift").set_index(["beta", "eps", "start"])["moved"]
+    assert drift[1e-12, 1e-8, 0] == pytest.approx(-0.025, abs=5e-4)
+
+
+def test_chapter_5_makes_the_profiles_maps_and_judges_every_claim(tiny, places):
+    planned = {run.hash for run in study.load_profile(TINY).field_runs()}
+    records = (places / "records" / "tiny").glob("field-*.json")
+    assert {path.stem.rpartition("-")[2] for path in records} == planned
+    own = table(tiny, "05_optimised").query("source.str.startswith('tiny')", engine="python")
+    assert sorted(own["model"].unique()) == ["small CNN", "small CNN + ss", "small SENet"]
+    assert own[["exact", "trained"]].stack().between(0, 1).all()
+    verdicts = table(tiny, "05_verdicts").set_index("claim")["verdict"]
+    assert verdicts["Its size is almost 1 across all layers"] == "not reproduced"
+    assert verdicts["What SEResNet50 sees outside does not depend on the location"] == "reproduced"
+
+
 def test_a_second_run_changes_nothing(tiny):
     done = reproduce("--profile", TINY)
     assert done.returncode == 0
-    assert done.stdout.count("unchanged") == 4
+    assert done.stdout.count("unchanged") == 5
 
 
 def test_evidence_is_what_git_has_and_the_profile_in_force():
@@ -244,7 +288,7 @@ class TestLaptop:
         assert row["outcome"] in ("reproduced", "not reproduced", "cannot tell")
 
     def test_every_number_is_traceable_to_a_record(self, laptop):
-        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("[!s]*.json")]
+        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("[!fs]*.json")]
         of = {(r["run"]["model"], r["run"]["alpha"], r["run"]["seed"]): r["final"]["error"] for r in records}
         for pair in table(laptop, "02_paired_differences").itertuples():
             expected = of[pair.model, 0.0, pair.seed] - of[pair.model, 0.06, pair.seed]
@@ -284,6 +328,14 @@ class TestLaptop:
         }, "nothing is measured"
         networks = table(places / "laptop", "04_networks")
         assert networks["source"].str.startswith("laptop: ").any() == bool(SPEED_RECORDS)
+
+    def test_chapter_5_draws_stored_maps_without_images_or_training(self, places):
+        done = reproduce("--profile", "laptop", "--chapter", "05")
+        assert done.returncode == 0, done.stderr
+        assert not any((places.parent / "data").iterdir())
+        optimised = table(places / "laptop", "05_optimised")
+        stored = {path.stem.split("-")[1] for path in (RECORDS / "laptop").glob("field-*")}
+        assert optimised["source"].str.startswith("laptop").any() == bool(stored)
 
     def test_the_terminal_tells_what_is_missing(self, laptop):
         done = reproduce("--profile", "laptop", "--chapter", "02")

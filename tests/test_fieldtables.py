@@ -1,12 +1,15 @@
 """The tables of chapter 5, on networks small enough to know the answers."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from ssconv_lib import fieldnets, fieldtables
+from ssconv_lib import fieldnets, fieldtables, fieldviews
 from ssconv_lib.models import create_model
+from ssconv_lib.plan import load_profile
 
 
 @pytest.mark.parametrize(
@@ -77,13 +80,6 @@ def test_mass_outside_is_a_mean_over_images_with_its_interval():
     assert row["high"] > row["share"]
 
 
-def test_agreement_is_taken_at_the_threshold():
-    maps = {"ss": {"stage1.0": 0.5 * square(2, 6) + 0.4 * square(0, 2)}}
-    table = fieldtables.agreement(maps, {"ss": {"stage1.0": square(2, 4)}})
-    assert table.to_dict("records") == [{"model": "ss", "layer": "conv2_1", "iou": pytest.approx(4 / 16)}]
-    assert fieldtables.agreement(maps, {"ss": {"stage1.0": square(2, 4)}}, 0.3)["iou"].item() == pytest.approx(4 / 20)
-
-
 class FarColumn(nn.Module):
     """A layer that sees its own place and, if asked, a column far away, or the mean of all."""
 
@@ -130,3 +126,31 @@ def test_without_influence_the_channelwise_penalty_moves_nothing_under_adams_def
     assert table.loc[(1e-12, 1e-8, 0.0), "moved"] == pytest.approx(-0.025, abs=5e-4)
     assert table.loc[(1e-12, 1e-8, -3.0), "after"] == pytest.approx(table.loc[(1e-12, 1e-8, -3.0), "before"], abs=1e-3)
     assert (table.loc[[(1e-6, 1e-8, 0.0), (1e-12, 1e-16, 0.0)], "after"] < 1e-4).all()
+
+
+def test_paths_from_outside_are_counted_by_layer():
+    model = create_model("resnet50", num_classes=10, alpha=0.04)
+    plain = fieldnets.reaches({"plain": create_model("resnet50", num_classes=10)}, ["layer1.0"])["plain"]
+    table = fieldtables.path_shares(model, plain, ["layer1.0"], "paths")
+    assert table["share"].tolist() == [pytest.approx(0.042, abs=0.002)]
+    assert table[["model", "layer"]].values.tolist() == [["paths", "conv2_1"]]
+
+
+def test_maps_are_sorted_by_network_and_layer_and_averaged_over_channels():
+    rows = [("long_range_cnn", 0.0, "stem", "a"), ("long_range_cnn", 0.125, "stem", "b"), ("wrn10_2", 0.0, "stem", "c")]
+    frame = pd.DataFrame(rows, columns=["model", "alpha", "layer", "hash"])
+    maps = {
+        name: torch.stack([torch.full((2, 2), value), torch.zeros(2, 2)])
+        for name, value in (("a", 1.0), ("b", 0.5), ("c", 0.0))
+    }
+    drawn = fieldviews.drawn(frame, maps)
+    assert list(drawn) == ["small CNN", "small CNN + ss", "WRN-10-2"]
+    assert drawn["small CNN + ss"]["stem"].tolist() == [[0.25, 0.25], [0.25, 0.25]]
+
+
+def test_the_exact_reach_of_a_study_needs_no_weights():
+    profile = load_profile(Path(__file__).with_name("tiny.toml"))
+    reached = fieldviews.exact(profile, "layerwise")
+    assert reached["small CNN"]["stem"].sum() == 4**2, "2 pixels, and one on each side"
+    assert reached["small SENet"]["layers.0"].all()
+    assert fieldviews.exact(profile, "no such study") == {}

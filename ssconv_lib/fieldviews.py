@@ -1,0 +1,149 @@
+"""The tables of chapter 5 on Eq. 4: stored maps by network and layer, beside the exact reach.
+
+Frames are those of `fieldstudy.field_frame`; maps are σ(R) by the records' hashes, Tensor[C, H, W].
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from torch import Tensor
+
+from . import readable
+from .cut import Box
+from .fieldstudy import field_frame, field_maps
+from .fieldtables import Maps, layer_text
+from .plan import Profile
+from .receptive_field import iou, reach
+from .tables import source
+from .training import build_model
+
+SUMMARY = ["source", "model", "layer", "exact", "untrained", "trained", "iou"]
+SIZES = {"size": "σ(R) ≥ 1/2", "size_strict": "σ(R) > 1/2", "exact": "exact reach"}
+
+
+def _share(seen: Tensor) -> float:
+    return seen.float().mean().item()
+
+
+def network_text(model: str, alpha: float) -> str:
+    """A network's name in a figure: with "+ ss" if it shuffles."""
+    return readable.model_text(model).removesuffix(", generated task") + (" + ss" if alpha else "")
+
+
+def drawn(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Sort a study's maps by network and layer, each the mean over the image's channels: Tensor[H, W].
+
+    Args:
+        frame: Rows of `study.field_frame`, of one box and one setting.
+        maps: σ(R) by the records' hashes, Tensor[C, H, W].
+    """
+    sorted_: dict[str, dict[str, Tensor]] = {}
+    for row in frame.itertuples():
+        sorted_.setdefault(network_text(row.model, row.alpha), {})[row.layer] = maps[row.hash].mean(0)
+    return sorted_
+
+
+def exact(profile: Profile, study: str) -> dict[str, dict[str, Tensor]]:
+    """Return the exact reach of what a study looks at, by network and layer; no weights are needed for that."""
+    reached: dict[str, dict[str, Tensor]] = {}
+    for run in profile.field_runs(study) if study in profile.field_studies else []:
+        model = build_model(run.network, 10, run.input_size)
+        seen = reach(model, [run.layer], run.input_size, box=run.box, channel=run.channel)
+        reached.setdefault(network_text(run.network.model, run.network.alpha), {}).update(seen)
+    return reached
+
+
+def some_layers(maps: Maps, count: int = 5) -> Maps:
+    """Choose, of every network, so many layers evenly from the first to the last: a figure's width."""
+    chosen = {}
+    for name, layers in maps.items():
+        names, last = list(layers), len(layers) - 1
+        places = {round(k * last / max(min(count, len(names)) - 1, 1)) for k in range(min(count, len(names)))}
+        chosen[name] = {names[place]: layers[names[place]] for place in sorted(places)}
+    return chosen
+
+
+def optimised_sizes(frame: pd.DataFrame, reached: Maps) -> pd.DataFrame:
+    """The sizes of Fig. 5 (a): columns model, layer, trained, kind (see `SIZES`), fraction."""
+    rows = []
+    for row in frame.itertuples():
+        name = network_text(row.model, row.alpha)
+        fractions = {"size": row.size, "size_strict": row.size_strict, "exact": _share(reached[name][row.layer])}
+        for kind, text in SIZES.items():
+            one = {"model": name, "layer": layer_text(row.layer), "trained": row.trained, "kind": text}
+            rows.append({**one, "fraction": float(fractions[kind])})
+    return pd.DataFrame(rows, columns=["model", "layer", "trained", "kind", "fraction"])
+
+
+def summary(profile: Profile, study: str) -> pd.DataFrame:
+    """What Eq. 4 found in a profile's networks, layer by layer, beside the exact reach.
+
+    Returns:
+        Columns: source (profile and images), model, layer, exact (the reach's share), untrained and trained
+        (the paper's size of the maps), iou (of the trained map, at a half, with the reach).
+    """
+    frame, maps, reached = field_frame(profile, study), field_maps(profile, study), exact(profile, study)
+    rows: dict[tuple[str, str], dict[str, object]] = {}
+    for row in frame.itertuples():
+        name = network_text(row.model, row.alpha)
+        seen = reached[name][row.layer]
+        known = {"source": source(frame), "model": name, "layer": layer_text(row.layer), "exact": _share(seen)}
+        one = rows.setdefault((name, row.layer), known)
+        one["trained" if row.trained else "untrained"] = row.size
+        if row.trained:
+            one["iou"] = iou(maps[row.hash].mean(0) >= 0.5, seen)
+    return pd.DataFrame(list(rows.values()), columns=SUMMARY)
+
+
+def summaries(profiles: Sequence[Profile], study: str) -> pd.DataFrame:
+    """The `summary` of each profile, one below the other; no row without profiles."""
+    frames = [summary(profile, study) for profile in profiles]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SUMMARY)
+
+
+def settings(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Sort maps of one layer of one network by what is varied, all else the same: β, R₀ or the fill.
+
+    Returns:
+        For each of "beta", "start" and "fill" that is varied, its maps by the value.
+    """
+    names = {"beta": "β = {:g}", "start": "R₀ = {:g}", "fill": "hidden is {}"}
+    rows: dict[str, dict[str, Tensor]] = {}
+    for varied, text in names.items():
+        others = ["channel", *(name for name in names if name != varied)]
+        for _, these in frame.groupby(others, dropna=False, sort=False):
+            if these[varied].nunique() > 1 and varied not in rows:
+                ordered = these.sort_values(varied)
+                rows[varied] = {text.format(r[varied]): maps[r["hash"]].mean(0) for _, r in ordered.iterrows()}
+    return rows
+
+
+def by_box(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> tuple[list[list[Tensor]], list[Box], list[str]] | None:
+    """Sort channelwise maps as Fig. 4: networks that see beyond their field in rows, boxes in columns; None without."""
+    boxes = sorted({(row.box_low, row.box_high) for row in frame.itertuples()})
+    found: dict[str, dict[Box, Tensor]] = {}
+    for row in frame.itertuples():
+        name = network_text(row.model, row.alpha)
+        found.setdefault(name, {})[row.box_low, row.box_high] = maps[row.hash].mean(0)
+    whole = {name: [of[box] for box in boxes] for name, of in found.items() if len(of) == len(boxes)}
+    return (list(whole.values()), boxes, list(whole)) if whole else None
+
+
+def cost(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of an iteration, naive and of this project, by network and layer: medians over the records."""
+    columns = ["model", "layer", "n", "naive_ms", "fast_ms", "ratio", "device"]
+    rows = []
+    for (model, alpha, layer, device), of in frame.groupby(["model", "alpha", "layer", "device"], sort=False):
+        medians = of[["naive_seconds", "fast_seconds", "ratio"]].median()
+        rows.append(
+            {
+                "model": network_text(model, alpha),
+                "layer": layer_text(layer),
+                "n": len(of),
+                "naive_ms": 1000 * medians["naive_seconds"],
+                "fast_ms": 1000 * medians["fast_seconds"],
+                "ratio": medians["ratio"],
+                "device": device,
+            }
+        )
+    return pd.DataFrame(rows, columns=columns)
