@@ -120,7 +120,8 @@ chapter.missing("layerwise")
 if trained:
     first = found.iloc[0]
     box = (first.box_low, first.box_high)
-    print(f"{tables.source(found)}; box {box}, {first.iterations} iterations, batches of {first.batch}")
+    where = f"box {first.box_low} to {first.box_high}"
+    print(f"{tables.source(found)}; {where}, {first.iterations} iterations, batches of {first.batch}")
     figure = fieldplots.map_grid(fieldviews.some_layers(trained), box)
     chapter.figure(figure, fieldplots.grid_data(trained), "figure3")
 

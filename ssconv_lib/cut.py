@@ -31,7 +31,8 @@ def features(
     """
     wanted = list(dict.fromkeys(layers))
     found: dict[str, Tensor] = {}
-    handles = [_module(model, name).register_forward_hook(_note(name, wanted, found, keep)) for name in wanted]
+    modules = {name: _module(model, name) for name in wanted}
+    handles = [modules[name].register_forward_hook(_note(name, wanted, found, keep)) for name in wanted]
     try:
         model(x)
     except _Reached:

@@ -22,7 +22,7 @@ def noise(count: int, seed: int = 0) -> Tensor:
 
 
 def untrained(name: str, alpha: float, images: Tensor, pi_seed: int = 0) -> nn.Module:
-    """Build an ImageNet network with initial weights and the batch norm statistics of some images, to evaluate.
+    """Build an ImageNet network with initial weights and the batch norm statistics of the first 8 images, to evaluate.
 
     Plain and shuffling networks of one name have the same weights.
 
@@ -35,7 +35,7 @@ def untrained(name: str, alpha: float, images: Tensor, pi_seed: int = 0) -> nn.M
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mixed_seed(0, "weights"))
         model = create_model(name, num_classes=1000, alpha=alpha, seed=pi_seed)
-    return settle(model, images.split(8))
+    return settle(model, [images[:8]])
 
 
 def trio(alpha: float, images: Tensor) -> dict[str, nn.Module]:

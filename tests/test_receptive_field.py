@@ -160,6 +160,9 @@ def test_a_forward_ends_behind_the_layer_and_layers_it_does_not_reach_are_named(
     kept = features(model, ["used"], x)["used"]
     assert model.after == 0
     assert torch.equal(kept, model.used(x))
+    with pytest.raises(ValueError, match="'nowhere'"):
+        features(model, ["used", "nowhere"], x)
+    assert not model.used._forward_hooks
     with pytest.raises(ValueError, match="'unused': a forward of the model does not reach it"):
         features(model, ["used", "unused"], x)
     assert model.after == 1
