@@ -25,7 +25,8 @@ profile = "quick"
 # %%
 import pandas as pd
 
-from ssconv_lib import effective, fieldjudge, fieldnets, fieldplots, fieldstep, fieldtables, fieldviews
+from ssconv_lib import effective, fieldjudge, fieldlearned, fieldnets, fieldplots, fieldstep
+from ssconv_lib import fieldtables, fieldviews
 from ssconv_lib import paper, readable, sources, tables
 from ssconv_lib.book import Chapter
 
@@ -162,8 +163,27 @@ summary = fieldviews.summaries(having, "layerwise")
 chapter.table(summary, "optimised", readable.readable(summary))
 
 # %% [markdown]
-# The large view is there before anything is learned. Fig. 5 (a) is a property of the wiring.
-#
+# The large view is there before anything is learned: Fig. 5 (a) is a property of the wiring. What is learned is how
+# much to make of it. The effective field's share outside, of the same networks on images of noise, one network each:
+
+# %%
+learned = fieldlearned.learned(having, "layerwise")
+if len(learned):
+    figure = fieldplots.learned(learned)
+    chapter.figure(figure, learned, "learned", caption=False)
+
+# %% [markdown]
+# Where the task can't be solved otherwise, training turns to the outside. On CIFAR-10 it turns away: WRN-10-2 comes
+# to rest on its classical field, and hardly listens to its shuffled channels. The three answers side by side:
+
+# %%
+network, measures = fieldlearned.measures(chapter.profile, "layerwise", trained)
+if measures:
+    own = summary[(summary.source == tables.source(found)) & (summary.model == network)]
+    figure = fieldplots.beside(measures, box, agreement=own)
+    chapter.figure(figure, fieldplots.grid_data(measures), "beside")
+
+# %% [markdown]
 # ## β, the start, and what replaces a pixel
 #
 # Channelwise, β is 10⁻¹². Where nothing depends on a pixel, only the penalty moves R, and Adam divides it by its size

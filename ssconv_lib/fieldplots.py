@@ -233,6 +233,51 @@ def mass_outside(data: pd.DataFrame) -> Figure:
     return figure
 
 
+def learned(data: pd.DataFrame) -> Figure:
+    """Draw what training does to the share outside: an arrow from before to after, for each layer.
+
+    Args:
+        data: Columns source, model, layer, untrained and trained with `_low` and `_high`; from `fieldlearned.learned`.
+    """
+    groups = list(data.groupby(["source", "model"], sort=False))
+    figure, ax = plt.subplots(figsize=(PAGE, 0.9 + 0.27 * (len(data) + len(groups))))
+    place, ticks = 0.0, {}
+    for (origin, model), rows in groups:
+        ax.text(
+            0.0,
+            place,
+            f"{model}, {origin}",
+            transform=ax.get_yaxis_transform(),
+            fontsize=8.5,
+            fontweight="bold",
+            va="center",
+        )
+        for row in rows.itertuples():
+            place += 1
+            ticks[place] = row.layer
+            colour = BLUE if row.trained > row.untrained else ORANGE
+            ax.annotate(
+                "", (row.trained, place), (row.untrained, place), arrowprops={"arrowstyle": "-|>", "color": colour}
+            )
+            for low, high in ((row.untrained_low, row.untrained_high), (row.trained_low, row.trained_high)):
+                ax.plot([max(low, 1e-9), high], [place, place], color=GREY, lw=3, alpha=0.4, solid_capstyle="butt")
+            ax.plot(row.untrained, place, "o", color="white", mec=GREY, ms=6)
+            ax.plot(row.trained, place, "o", color=colour, ms=6)
+        place += 1
+    least = data[["untrained", "trained"]].min().min()
+    ax.set_xscale("log")
+    ax.set(
+        xlim=(least / 3, 1), ylim=(place - 0.4, -0.7), xlabel="share of the effective field outside the classical one"
+    )
+    ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    ax.minorticks_off()
+    ax.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
+    ax.grid(axis="x")
+    key = "Hollow: untrained; filled: trained, blue if more than before, orange if less. Grey: 95 % over images"
+    ax.set_title(key, fontsize=8.5, fontweight="normal", color=GREY)
+    return figure
+
+
 def grid_data(rows: Maps) -> pd.DataFrame:
     """Tabulate the maps of a figure, large ones as means of square blocks, so that no side has more than 32 values.
 

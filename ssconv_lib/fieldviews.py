@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import readable
 from .cut import Box
+from .fieldrun import FieldRun
 from .fieldstudy import field_frame, field_maps
 from .fieldtables import Maps, layer_text
 from .plan import Profile
@@ -19,10 +20,6 @@ from .training import build_model
 
 SUMMARY = ["source", "model", "layer", "exact", "untrained", "trained", "iou"]
 SIZES = {"size": "σ(R) ≥ 1/2", "size_strict": "σ(R) > 1/2", "exact": "exact reach"}
-
-
-def _share(seen: Tensor) -> float:
-    return seen.float().mean().item()
 
 
 def network_text(model: str, alpha: float) -> str:
@@ -46,11 +43,21 @@ def drawn(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> dict[str, dict[str
 def exact(profile: Profile, study: str) -> dict[str, dict[str, Tensor]]:
     """Return the exact reach of what a study looks at, by network and layer; no weights are needed for that."""
     reached: dict[str, dict[str, Tensor]] = {}
-    for run in profile.field_runs(study) if study in profile.field_studies else []:
+    for run, layers in looked_at(profile, study):
         model = build_model(run.network, 10, run.input_size)
-        seen = reach(model, [run.layer], run.input_size, box=run.box, channel=run.channel)
-        reached.setdefault(network_text(run.network.model, run.network.alpha), {}).update(seen)
+        seen = reach(model, layers, run.input_size, box=run.box, channel=run.channel)
+        reached[network_text(run.network.model, run.network.alpha)] = seen
     return reached
+
+
+def looked_at(profile: Profile, study: str) -> list[tuple[FieldRun, list[str]]]:
+    """The networks of a study, each as the first of its runs, with all layers that are looked at, in order."""
+    found: dict[str, tuple[FieldRun, list[str]]] = {}
+    for run in profile.field_runs(study) if study in profile.field_studies else []:
+        _, layers = found.setdefault(run.network.hash, (run, []))
+        if run.layer not in layers:
+            layers.append(run.layer)
+    return list(found.values())
 
 
 def some_layers(maps: Maps, count: int = 5) -> Maps:
@@ -147,3 +154,7 @@ def cost(frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=columns)
+
+
+def _share(seen: Tensor) -> float:
+    return seen.float().mean().item()

@@ -33,6 +33,7 @@ def places(tmp_path_factory):
     data.mkdir()
     if (RECORDS / "laptop").exists():
         shutil.copytree(RECORDS / "laptop", results / "records" / "laptop")
+        shutil.copytree(ROOT / "results" / "weights" / "laptop", results / "weights" / "laptop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSCONV_RESULTS", str(results))
         patch.setenv("SSCONV_DATA", str(data))
@@ -130,6 +131,8 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "05_figure7",
         "05_figure8",
         "05_optimised",
+        "05_learned",
+        "05_beside",
         "05_drift",
         "05_sensitivity_beta",
         "05_cost",
@@ -336,6 +339,10 @@ class TestLaptop:
         optimised = table(places / "laptop", "05_optimised")
         stored = {path.stem.split("-")[1] for path in (RECORDS / "laptop").glob("field-*")}
         assert optimised["source"].str.startswith("laptop").any() == bool(stored)
+        if stored:
+            learned = table(places / "laptop", "05_learned").query("model == 'WRN-10-2 + ss'")
+            assert len(learned) == 3
+            assert (learned["trained"] < learned["untrained"] / 2).all(), "the network turns away from the outside"
 
     def test_the_terminal_tells_what_is_missing(self, laptop):
         done = reproduce("--profile", "laptop", "--chapter", "02")
