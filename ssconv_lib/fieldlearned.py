@@ -70,8 +70,8 @@ def measures(
         drawn: `fieldviews.drawn` of the trained ones.
 
     Returns:
-        The name of the first network of the study that shuffles, and its maps; none if its weights or maps are not there.
-        The effective field is scaled by `fieldplots.displayed`.
+        The name of the first network of the study that shuffles, and its maps; none if its weights or maps are not
+        there. The effective field is scaled by `fieldplots.displayed`.
     """
     for run, layers in looked_at(profile, study):
         name = network_text(run.network.model, run.network.alpha)

@@ -20,9 +20,11 @@ CELL = 8  # pixels; effective fields are compared in squares of this side, where
 
 
 def layer_text(name: str) -> str:
-    """A layer's name as Table 5 has it: conv2_1 for layer1.0 or stage1.0; other names stay."""
+    """A layer's name as Table 5 has it: conv2_1 for layer1.0 or stage1.0, conv2 for layers.0; other names stay."""
     if block := re.fullmatch(r"(?:layer|stage)(\d+)\.(\d+)", name):
         return f"conv{int(block[1]) + 1}_{int(block[2]) + 1}"
+    if layer := re.fullmatch(r"layers\.(\d+)", name):
+        return f"conv{int(layer[1]) + 2}"
     return {"stem": "conv1", "maxpool": "pool"}.get(name, name)
 
 

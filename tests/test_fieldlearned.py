@@ -41,9 +41,9 @@ def test_a_layer_that_ignores_what_is_shuffled_sees_nothing_outside(profile):
     table = fieldlearned.learned([profile], "layerwise")
     assert list(table.columns) == fieldlearned.COLUMNS
     assert table[["model", "layer"]].values.tolist() == [
-        ["small CNN + ss", "layers.0"],
-        ["small CNN + ss", "layers.1"],
-        ["small SENet", "layers.0"],
+        ["small CNN + ss", "conv2"],
+        ["small CNN + ss", "conv3"],
+        ["small SENet", "conv2"],
     ], "not the stem, where there is nothing outside"
     first, second, gate = table.itertuples()
     assert first.untrained > 0

@@ -19,7 +19,8 @@ from ssconv_lib.plan import load_profile
         ("stage3.1", "conv4_2"),
         ("maxpool", "pool"),
         ("stem", "conv1"),
-        ("layers.0", "layers.0"),
+        ("layers.0", "conv2"),
+        ("block1", "block1"),
     ],
 )
 def test_layers_have_the_names_of_table_5(name, text):
