@@ -56,6 +56,50 @@ def effective_field(
     return {name: torch.cat(maps) for name, maps in fields.items()}
 
 
+def absolute_gradient(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    *,
+    box: Box,
+    units: int = 8,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Return the absolute gradient of single units of a box, in the mean over the units, summed over image channels.
+
+    Squares weigh what is spread thinly over N positions by 1/N, absolute values don't: the two bracket how much far
+    pixels count.
+
+    Args:
+        model: As in `effective_field`, and so are layers, images and box.
+        layers: Qualified names.
+        images: Tensor[N, C, H, W].
+        box: Of the image.
+        units: So many are drawn from the box, any channel; a unit whose gradient is 0 in all images is drawn anew.
+        seed: Of the draw.
+
+    Returns:
+        For each layer a Tensor[N, H, W] ≥ 0.
+    """
+    draw = stream(seed, "units")
+    found = {}
+    with frozen(model):
+        x = images.detach().clone().requires_grad_()
+        parts = features(model, layers, x, lambda name, y: in_box(y, box, tuple(images.shape[2:])))
+        for name in layers:
+            of_units = parts[name].flatten(1)  # (N, units in the box)
+            order = torch.randperm(of_units.shape[1], generator=draw).tolist()
+            maps: list[Tensor] = []
+            for unit in order:
+                (gradient,) = torch.autograd.grad(of_units[:, unit].sum(), x, retain_graph=True)
+                if gradient.any():
+                    maps.append(gradient.abs().sum(1))
+                if len(maps) == units:
+                    break
+            found[name] = torch.stack(maps).mean(0)
+    return found
+
+
 def share_outside(field: Tensor, region: Tensor) -> Tensor:
     """Return the part of each map's mass that lies outside a region: Tensor[N] in [0, 1].
 

@@ -14,91 +14,20 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 # by name, since torch has each as a function, as one that writes in place, as a method and as an operator
-PASSED_ON = {"relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "prelu", "rrelu", "hardtanh"}
-PASSED_ON |= {
-    "sigmoid",
-    "tanh",
-    "hardsigmoid",
-    "hardswish",
-    "logsigmoid",
-    "softplus",
-    "softsign",
-    "clamp",
-    "exp",
-    "abs",
-}
-PASSED_ON |= {
-    "batch_norm",
-    "dropout",
-    "dropout2d",
-    "feature_dropout",
-    "alpha_dropout",
-    "neg",
-    "square",
-    "sqrt",
-    "rsqrt",
-}
-LINEAR = {
-    "add",
-    "radd",
-    "iadd",
-    "sum",
-    "mean",
-    "cat",
-    "concat",
-    "stack",
-    "avg_pool2d",
-    "adaptive_avg_pool2d",
-    "pad",
-    "interpolate",
-}
-LINEAR |= {
-    "view",
-    "reshape",
-    "flatten",
-    "unflatten",
-    "squeeze",
-    "unsqueeze",
-    "permute",
-    "transpose",
-    "movedim",
-    "contiguous",
-}
-LINEAR |= {
-    "clone",
-    "expand",
-    "expand_as",
-    "view_as",
-    "repeat",
-    "repeat_interleave",
-    "split",
-    "chunk",
-    "unbind",
-    "narrow",
-}
-LINEAR |= {
-    "getitem",
-    "select",
-    "gather",
-    "index_select",
-    "take_along_dim",
-    "slice_scatter",
-    "index_copy",
-    "roll",
-    "flip",
-}
-LINEAR |= {
-    "to",
-    "float",
-    "double",
-    "type_as",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "channel_shuffle",
-    "unfold",
-    "t",
-    "get",
-}
+PASSED_ON = frozenset(
+    "relu relu6 leaky_relu elu celu selu gelu silu mish prelu rrelu hardtanh sigmoid tanh hardsigmoid hardswish logsigmoid "
+    "softplus softsign clamp exp abs neg square sqrt rsqrt batch_norm dropout dropout2d feature_dropout".split()
+)
+LINEAR = frozenset(
+    "sum mean cat concat stack avg_pool2d adaptive_avg_pool2d pad interpolate view reshape flatten unflatten squeeze "
+    "unsqueeze permute transpose movedim contiguous clone expand expand_as view_as repeat repeat_interleave split chunk "
+    "unbind narrow getitem select gather index_select take_along_dim slice_scatter index_copy roll flip to float double "
+    "type_as pixel_shuffle pixel_unshuffle channel_shuffle unfold t get".split()
+)
+ARITHMETIC = {"add", "radd", "iadd", "mul", "rmul", "imul", "multiply", "div", "truediv", "rtruediv", "itruediv"}
+ARITHMETIC |= {"sub", "rsub", "isub"}
+SHAPED = {"expand_as", "view_as", "type_as"}  # of the second argument nothing but shape or type is taken
+CONSTANT = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 
 
 class Wiring(TorchFunctionMode):
@@ -119,21 +48,26 @@ class Wiring(TorchFunctionMode):
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Compute the wiring of one function of torch, which Python calls by any of its names."""
-        name = getattr(function, "__name__", "").strip("_").removesuffix("_")
+        written = getattr(function, "__name__", "")
+        name = written.strip("_").removesuffix("_")
         kwargs = kwargs or {}
-        if not any(isinstance(x, Tensor) and x.requires_grad for x in _flat((*args, *kwargs.values()))):
+        of = args[:1] if name in SHAPED else (*args, *kwargs.values())
+        if not any(isinstance(x, Tensor) and x.requires_grad for x in _flat(of)):
             return function(*args, **kwargs)  # of weights, indices and sizes
-        if rule := RULES.get(name):
+        if name in ARITHMETIC:
+            in_place = written.endswith("_") and not written.endswith("__")  # an operator binds its result anew
+            result = _arithmetic(args[0], args[1] if len(args) > 1 else kwargs.get("other"), in_place)
+        elif rule := RULES.get(name):
             result = rule(*args, **kwargs)
         elif name in PASSED_ON:
             result = args[0] if args else kwargs["input"]
         else:
             result = function(*args, **kwargs)
         for y in _flat((result,)):
-            if isinstance(y, Tensor) and y.requires_grad:
-                if name not in RULES and name not in PASSED_ON | LINEAR:
+            if isinstance(y, Tensor) and name not in CONSTANT:
+                if name not in KNOWN or not y.requires_grad or kwargs.get("mode") == "bicubic":
                     raise ValueError(
-                        f"the model computes {name}, for which there is no rule of what its output depends on; the"
+                        f"the model computes {written}, for which there is no rule of what its output depends on; the"
                         " rules are in ssconv_lib.wiring"
                     )
                 self.on_result(y)
@@ -183,11 +117,11 @@ def _max_pool(
     return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode)
 
 
-def _sum(x: Any, y: Any, **options: Any) -> Tensor:
-    """Of a product, quotient or difference: what depends on both; a number changes nothing."""
+def _arithmetic(x: Any, y: Any, in_place: bool) -> Tensor:
+    """Of a sum, difference, product or quotient: what depends on both; a number changes nothing."""
     if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
         return x if isinstance(x, Tensor) else y
-    return x + y.to(x.dtype)
+    return x.add_(y.to(x.dtype)) if in_place else x + y.to(x.dtype)
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -195,7 +129,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "linear": _linear,
     "max_pool2d": _max_pool,
     "adaptive_max_pool2d": lambda input, output_size, return_indices=False: F.adaptive_avg_pool2d(input, output_size),
-    **dict.fromkeys(
-        ("mul", "rmul", "imul", "div", "truediv", "rtruediv", "itruediv", "sub", "rsub", "isub", "multiply"), _sum
-    ),
 }
+KNOWN = PASSED_ON | LINEAR | ARITHMETIC | RULES.keys()

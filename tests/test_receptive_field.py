@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssconv_lib import SSConv2d, convert_to_ssconv
 from ssconv_lib.cut import features, in_box, in_features
-from ssconv_lib.effective import effective_field, frozen, settle, share_outside
+from ssconv_lib.effective import absolute_gradient, effective_field, frozen, settle, share_outside
 from ssconv_lib.listing import ListingConv2d
 from ssconv_lib.models import create_model
 from ssconv_lib.receptive_field import classical_size, iou, path_mass, reach
@@ -120,6 +120,40 @@ def test_the_model_stays_as_it_was():
     assert all(module.fast for module in model.modules() if isinstance(module, SSConv2d))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+class InPlace(nn.Module):
+    """Arithmetic whose result nobody takes: a gate by mul_, a difference by sub_, a negative alpha."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.conv(x))
+        y.mul_(torch.sigmoid(x.mean((2, 3), keepdim=True)))
+        y.sub_(x.roll(2, 3))
+        return torch.add(y, x.flip(2), alpha=-1)
+
+
+def test_arithmetic_in_place_and_with_a_factor_is_followed():
+    model = nn.Sequential(InPlace())
+    assert torch.equal(reach(model, ["0"], SIZE, box=BOX)["0"], perturbed(model, "0", BOX, None))
+
+
+class Cut(nn.Module):
+    def __init__(self, cut) -> None:
+        super().__init__()
+        self.cut = cut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.cut(x.mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("cut", [lambda g: (g > 0).float(), lambda g: g.detach(), torch.sign])
+def test_a_dependence_without_a_gradient_is_refused(cut):
+    with pytest.raises(ValueError, match="there is no rule"):
+        reach(nn.Sequential(Cut(cut)), ["0"], SIZE, box=BOX)
 
 
 class Attention(nn.Module):
@@ -291,6 +325,17 @@ def test_random_signs_give_the_sum_over_all_units_in_the_mean():
     mean = torch.stack(draws).mean(0)
     assert (mean - expected).abs().max() < 0.15 * expected.max()
     assert mean.sum().item() == pytest.approx(expected.sum().item(), rel=0.05)
+
+
+def test_the_absolute_gradient_of_all_units_is_that_of_the_jacobian_and_dead_units_are_left_out():
+    model = networks()["stride"].double().eval()
+    with torch.no_grad():
+        model[2].weight[1] = 0
+    image = torch.randn(1, *SIZE, dtype=torch.double)
+    part = lambda x: features(model, ["2"], x, lambda n, y: in_box(y, BOX, SIZE[1:]))["2"]  # noqa: E731
+    jacobian = torch.autograd.functional.jacobian(part, image)[0, :, 0, 0, 0]  # (channels, C, H, W)
+    field = absolute_gradient(model, ["2"], image, box=BOX, units=2)["2"]
+    torch.testing.assert_close(field[0], jacobian[0].abs().sum(0))
 
 
 def test_the_effective_field_lies_within_the_reach_and_its_share_outside_is_counted():
