@@ -9,12 +9,12 @@
 # %% [markdown]
 # # Receptive fields: what do the units see?
 #
-# A unit of a convolution sees a square of the image. With shuffling it sees all of it, says the paper, and draws what
-# ResNet50 sees (Fig. 3 to 8). This chapter makes these figures anew, and asks what they can't show: how much of what
-# is in view counts, and whether that is learned or built in.
+# A unit of a convolution sees a square of the image. With shuffling it sees all of it, says the paper, and draws it
+# (Fig. 3 to 8). This chapter makes these figures anew, and asks what they can't show: how much of what is in view
+# counts, and whether that is learned or built in.
 #
-# **What you will see.** Three answers: the *exact reach*, the pixels that can change a unit at all; the *effective*
-# receptive field, how much each does; and the paper's, a map found by optimisation (Eq. 4).
+# **What you will see.** Three answers: the *exact reach*, what can change a unit at all; the *effective* receptive
+# field, how much it does; and the paper's, a map found by optimisation (Eq. 4).
 #
 # **What it costs.** `quick` looks at the real ResNet50, untrained, and trains three small networks for Eq. 4: three
 # minutes on two cores. The other profiles draw stored maps.
@@ -25,7 +25,7 @@ profile = "quick"
 # %%
 import pandas as pd
 
-from ssconv_lib import effective, fieldjudge, fieldlearned, fieldnets, fieldplots, fieldstep
+from ssconv_lib import fieldjudge, fieldlearned, fieldnets, fieldplots, fieldstep
 from ssconv_lib import fieldtables, fieldviews
 from ssconv_lib import paper, readable, sources, tables
 from ssconv_lib.book import Chapter
@@ -38,8 +38,7 @@ chapter.heading()
 #
 # From the paper's blue box, the units under the pixels 96 to 127 of each axis, we send a gradient back through a
 # forward in which nothing cancels: all weights equal and positive, every ReLU open, a product depending on both
-# factors. Where it arrives, a pixel can change a unit in the box. (The tests hold this to brute force, pixel by
-# pixel.)
+# factors. Where it arrives, a pixel can change a unit.
 
 # %%
 alpha = paper.ALPHA_TAKEN[3]
@@ -51,9 +50,9 @@ reach = fieldtables.reach_table(reached, chains)
 chapter.table(reach, "reach", reach.round(4))
 
 # %% [markdown]
-# `size` is that of one plain unit, in pixels; then come the plain network's first and last pixel, and the share of
-# the image. One block of ss convolution, or one gate, opens the view. The stem and its pooling stay shut: the stem is
-# left plain, and of its three channels ⌊3α⌋ = 0 would be shuffled.
+# `size` is a plain unit's, in pixels; then come the plain network's first and last pixel, and shares of the image.
+# One block of ss convolution, or one gate, opens the view. The stem and its pooling stay as they were: of three
+# channels ⌊3α⌋ = 0 would be shuffled.
 
 # %%
 layers = ["conv1", "layer1.0", "layer2.1", "layer3.1", "layer4.0"]
@@ -64,30 +63,26 @@ chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps", caption=False)
 # %% [markdown]
 # ## The gradient: how much each pixel counts
 #
-# In view is not in use. The effective field (Luo et al. 2016) is the squared gradient, in the mean over images. These
-# are of noise, the networks untrained, their batch norm with these images' statistics. How much of it lies outside
-# the plain network's field?
+# In view is not in use. Luo et al. (2016) look at the gradient. Squared, it is the response to independent noise in
+# the pixels, and weighs what is spread thinly over N of them by 1/N; its absolute value doesn't. So we take both, of
+# untrained networks, on images of noise. What share lies outside the plain network's field?
 
 # %%
-layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3", "layer3.0", "layer3.1"]
+layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3", "layer3.0"]
 plain = reached["ResNet50"]
-fields = {}
-for name, model in models.items():
-    fields[name] = effective.effective_field(model, layers, images[:8], box=fieldnets.BOX)
-outside = fieldtables.mass_outside(fields, plain)
-paths = fieldtables.path_shares(models["ResNet50 + ss"], plain, layers, "paths of ResNet50 + ss")
-outside = pd.concat([outside, paths])
+outside = fieldtables.shares_outside(models, plain, images[:8], layers)
 figure = fieldplots.mass_outside(outside)
 chapter.figure(figure, outside, "mass_outside", caption=False)
 
 # %% [markdown]
-# Through the shuffle come a few percent, further up a quarter: about the share of *paths* from there, a matter of α
-# and depth. Through the gates come hundreds of times less, though Fig. 3 paints both in the same red.
+# Shuffling brings in more than the share of *paths* from there, a matter of α and depth. Gates bring in little,
+# spread thinly: hundreds of times less in squares, several times in absolute values. Fig. 3 paints both in the same
+# red.
 #
 # ## Does the view depend on where one looks from?
 #
-# Fig. 4 says: with gates no, with shuffling yes. We compare what one channel sees outside from two boxes, by
-# intersection over union of effective fields; and from one box on two sets of images, for the noise.
+# Fig. 4 says: with gates no, with shuffling yes. We compare what channel 64 of conv2_1 sees outside from two boxes,
+# by intersection over union of effective fields; and from one box on two sets of images, for the noise.
 
 # %%
 other = fieldnets.untrained("resnet50", alpha, images, pi_seed=1)
@@ -96,13 +91,12 @@ location = fieldtables.location(kinds, models["ResNet50"], images, "layer1.0")
 chapter.table(location, "location", readable.readable(location))
 
 # %% [markdown]
-# So it is. Through gates two boxes see the same; through a shuffle, as little in common as networks with different
-# permutations. The exact reach can't tell: it is everything for both.
+# So it is. Through gates two boxes see the same; through a shuffle, no more in common than with another permutation.
+# The exact reach can't tell: it is everything for both.
 #
 # ## Eq. 4: the paper's map
 #
-# Images are multiplied by σ(R). R is to keep the features φ in the box, where M is 1, at a price β for what stays
-# visible:
+# R is to hide what it can of an image, times σ(R), and keep the features φ in the box, where M is 1:
 #
 # R* = argmin ‖M · (φ(σ(R) · x) − φ(x))‖² + β ‖σ(R)‖₁
 #
@@ -115,6 +109,8 @@ sources.show(fieldstep.OptimisedField.step)
 found = chapter.fields("layerwise")
 maps = chapter.field_maps("layerwise")
 trained = fieldviews.drawn(found[found.trained], maps)
+exact = fieldviews.exact(chapter.profile, "layerwise")
+classical = next(iter(exact.values()), {})
 chapter.missing("layerwise")
 
 # %%
@@ -123,29 +119,27 @@ if trained:
     box = (first.box_low, first.box_high)
     where = f"box {first.box_low} to {first.box_high}"
     print(f"{tables.source(found)}; {where}, {first.iterations} iterations, batches of {first.batch}")
-    figure = fieldplots.map_grid(fieldviews.some_layers(trained), box)
+    figure = fieldplots.map_grid(fieldviews.some_layers(trained), box, outlines=classical)
     chapter.figure(figure, fieldplots.grid_data(trained), "figure3")
 
 # %% [markdown]
 # Fig. 6, 7 and 8 show every layer of each network:
 
 # %%
-names = ("figure6", "figure7", "figure8")
-for name, network in zip(names, trained, strict=False):
+for number, network in fieldviews.figure_names(found[found.trained]).items():
     one = {network: trained[network]}
-    figure = fieldplots.map_grid(one, box)
-    chapter.figure(figure, fieldplots.grid_data(one), name)
+    figure = fieldplots.map_grid(one, box, outlines=classical)
+    chapter.figure(figure, fieldplots.grid_data(one), number)
 
 # %% [markdown]
-# A pixel hidden by a little, 1 − σ, changes the features by about (1 − σ)² s, where s is its part of the effective
-# field. So the best σ is 1 − β/2s: above a half wherever s exceeds β. With β = 10⁻⁶ the map is nearly the exact
-# reach, however little a pixel counts.
+# A pixel hidden alone, by a little, 1 − σ, changes the features by about (1 − σ)² s, where s is its squared gradient
+# times its squared value, summed over the box. The best σ is 1 − β/2s: above a half wherever s exceeds β. With β =
+# 10⁻⁶ that is nearly the exact reach.
 #
-# Fig. 5 (a) counts the values with σ(R) ≥ 1/2. R starts at 0, where σ is just that; so the strict count stands beside
-# it.
+# Fig. 5 (a) counts R's values, of all colours, with σ(R) ≥ 1/2; R starts where σ is just that, so the strict count
+# stands beside it.
 
 # %%
-exact = fieldviews.exact(chapter.profile, "layerwise")
 sizes = fieldviews.optimised_sizes(found, exact)
 if len(sizes):
     figure = fieldplots.sizes(sizes[sizes.trained])
@@ -155,7 +149,7 @@ if len(sizes):
 # ## Learned, or built in?
 #
 # The paper's size before and after training, beside the exact reach, and the trained map's intersection over union
-# with that (`iou`), at every profile that has records:
+# with it (`iou`):
 
 # %%
 having = chapter.with_fields("layerwise")
@@ -164,7 +158,8 @@ chapter.table(summary, "optimised", readable.readable(summary))
 
 # %% [markdown]
 # The large view is there before anything is learned: Fig. 5 (a) is a property of the wiring. What is learned is how
-# much to make of it. The effective field's share outside, of the same networks on images of noise, one network each:
+# much to make of it. The share of the gradient from outside, in one network each, on images of the generated task or
+# else on noise:
 
 # %%
 learned = fieldlearned.learned(having, "layerwise")
@@ -173,8 +168,8 @@ if len(learned):
     chapter.figure(figure, learned, "learned", caption=False)
 
 # %% [markdown]
-# Where the task can't be solved otherwise, training turns to the outside. On CIFAR-10 it turns away: WRN-10-2 comes
-# to rest on its classical field, and hardly listens to its shuffled channels. The three answers side by side:
+# Where the task can't be solved otherwise, the last layer turns to the outside. WRN-10-2 on CIFAR-10 turns away from
+# it, in every block and by both measures. The three answers side by side:
 
 # %%
 network, measures = fieldlearned.measures(chapter.profile, "layerwise", trained)
@@ -195,17 +190,20 @@ drift = fieldtables.drift(penalties, epsilons, starts, iterations=10_000)
 chapter.table(drift, "drift", drift.round(3))
 
 # %% [markdown]
-# With the usual ε of 10⁻⁸, R stays at its start: whether such a pixel passes Fig. 4's threshold of .1 is decided by
-# R₀ alone. Ours start at −3, below it.
+# With the usual ε of 10⁻⁸, R stays at its start, and R₀ alone decides whether such a pixel passes Fig. 4's threshold
+# of .1. Ours start below it.
 
 # %%
 varied = chapter.fields("sensitivity")
 settings = fieldviews.settings(varied, chapter.field_maps("sensitivity"))
 for name, panels in settings.items():
-    network = fieldviews.network_text(varied.model.iloc[0], varied.alpha.iloc[0])
-    one = {network: panels}
-    figure = fieldplots.map_grid(one, box)
+    first = varied.iloc[0]
+    one = {fieldviews.network_text(first.model, first.alpha): panels}
+    figure = fieldplots.map_grid(one, (first.box_low, first.box_high))
     chapter.figure(figure, fieldplots.grid_data(one), f"sensitivity_{name}")
+
+# %% [markdown]
+# A higher price closes the view, far pixels first. Fig. 4, and how much of the reach its maps have found:
 
 # %%
 channelwise = chapter.fields("channelwise")
@@ -214,11 +212,18 @@ if boxes:
     figure = fieldplots.channelwise(*boxes)
     chapter.figure(figure, channelwise, "figure4")
 
+# %%
+numbers = fieldviews.channelwise_table(chapter.profile, "channelwise")
+chapter.table(numbers, "channelwise", readable.readable(numbers))
+
 # %% [markdown]
+# `outside`: what two boxes' maps have in common outside both fields; `by_chance`: what independent maps of such sizes
+# would. Maps that find nearly everything can't differ; those that have not yet found it differ for that reason, too.
+#
 # ## What an iteration costs
 #
-# The loop as one would first write it runs the whole network twice and forms all gradients; ours stops behind the
-# layer and forms R's alone. Both in turn in one process, medians of the records:
+# A first version runs the whole network twice and forms all gradients; ours stops behind the layer and forms R's
+# alone. Both in turn in one process, medians of the records:
 
 # %%
 cost = fieldviews.cost(found)
@@ -227,8 +232,8 @@ chapter.table(cost, "cost", readable.readable(cost))
 # %% [markdown]
 # ## Claim, evidence, verdict
 #
-# Set beforehand: "entire" and "almost 1" mean 99 %; what is outside is used if the interval of its share is above 0
-# at every layer; two boxes see the same if they overlap by nine tenths of what one does with itself.
+# "Entire" and "almost 1" mean 99 %. A map is the receptive field if they overlap by nine tenths; two boxes see the
+# same if they overlap by nine tenths of what one does with itself.
 
 # %%
 verdicts = [fieldjudge.growth_claim(reach)]

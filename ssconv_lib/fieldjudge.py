@@ -2,12 +2,12 @@
 
 import pandas as pd
 
+from .fieldnets import GATED, PLAIN, SHUFFLED
 from .judge import COLUMNS
 
 WHOLE = 0.99  # of the image: what "covers the entire image" and "almost 1" are taken to mean
 NEAR = 0.9  # of an overlap, and for a map that is called the receptive field
 SEEN = 0.5
-PLAIN, SHUFFLED, GATED = "ResNet50", "ResNet50 + ss", "SEResNet50"
 
 
 def _row(claim: str, where: str, evidence: str, holds: bool | None) -> dict[str, str]:
@@ -54,7 +54,7 @@ def use_claims(mass: pd.DataFrame) -> list[dict[str, str]]:
         of = mass[mass["model"] == model]
         shares = [
             f"{_percent(one['share'].min())} to {_percent(one['share'].max())} ({kind})"
-            for kind, one in of.groupby("measure")
+            for kind, one in of[of["measure"] != "paths"].groupby("measure", sort=False)
         ]
         evidence = f"Untrained, the share of the gradient from outside is {' or '.join(shares)}; trained, see the text"
         rows.append(_row(f"{model} uses what is outside the classical field", "Sec. 5.1", evidence, None))

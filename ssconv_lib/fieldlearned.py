@@ -1,61 +1,58 @@
-"""What training does to the effective receptive field, of the networks whose weights are kept; no images are needed."""
+"""What training does to the effective receptive field, of the networks whose weights are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import stats
-from .effective import effective_field, settle, share_outside
+from .data import LongRange, load
+from .effective import absolute_gradient, effective_field, settle, share_outside
 from .fieldplots import displayed
 from .fieldrun import FieldRun
 from .fieldtables import layer_text
-from .fieldviews import exact, looked_at, network_text
+from .fieldviews import exact, has_gates, looked_at, network_text
+from .loader import make_batches
 from .plan import Profile
 from .seeds import stream
 from .tables import source
 from .training import build_model
 from .weights import load_weights, weights_path
 
-IMAGES = 32  # of noise
-COLUMNS = ["source", "model", "layer", "n", "untrained", "untrained_low", "untrained_high"]
+IMAGES = 32
+COLUMNS = ["source", "model", "measure", "layer", "n", "untrained", "untrained_low", "untrained_high"]
 COLUMNS += ["trained", "trained_low", "trained_high", "factor"]
 
 
 def learned(profiles: Sequence[Profile], study: str) -> pd.DataFrame:
-    """The share of the effective field outside the plain network's reach, before training and after it.
+    """The share of the gradient from outside the plain network's reach, before training and after it.
 
-    The plain network is the first of the study. Layers are left out where it sees the whole image, or the other network
-    nothing outside.
+    Layers are left out where the plain network of the study sees the whole image, or the other one nothing outside.
 
     Returns:
-        Columns: source (profile and images), model, layer, n (images of noise), `untrained` and `trained` (the mean
-        share) with the 95 % intervals over the images, factor (trained over untrained). A row for each layer of the
-        other networks whose weights are there.
+        Columns: source (profile and images), model, measure ("squared" or "absolute"), layer, n (images, see
+        `images_for`), `untrained` and `trained` (the mean share) with the 95 % intervals over the images, factor
+        (trained over untrained). A row for each measure and layer of the networks whose weights are there.
     """
     rows = []
     for profile in profiles:
-        networks, reached = looked_at(profile, study), list(exact(profile, study).values())
-        for run, layers in networks[1:]:
-            if not weights_path(run.network, profile.name).exists():
-                continue
-            images = noise(run)
-            plain = {name: reached[0][name] for name in layers if name in reached[0] and not reached[0][name].all()}
-            fields = [
-                effective_field(model, [*plain], images, box=run.box) for model in _before_after(run, profile, images)
-            ]
-            name = network_text(run.network.model, run.network.alpha)
-            data = getattr(run.network.data, "folder", run.network.data.name)
-            at = {"source": source(pd.DataFrame([{"profile": profile.name, "data": data}])), "model": name}
-            rows += [
-                {**at, **row} for layer, seen in plain.items() if (row := _row(layer, [f[layer] for f in fields], seen))
-            ]
+        networks, reached = looked_at(profile, study), exact(profile, study)
+        plain = next((reached[_name(run)] for run, _ in networks if _is_plain(run)), {})
+        for run, layers in networks:
+            if not _is_plain(run) and weights_path(run.network, profile.name).exists():
+                seen = {name: plain[name] for name in layers if name in plain and not plain[name].all()}
+                data = getattr(run.network.data, "folder", run.network.data.name)
+                at = {"source": source(pd.DataFrame([{"profile": profile.name, "data": data}])), "model": _name(run)}
+                rows += [{**at, **row} for row in _rows(run, profile, seen)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def noise(run: FieldRun, count: int = IMAGES) -> Tensor:
-    """Draw images from N(0, 1) of the size of a run's."""
+def images_for(run: FieldRun, count: int = IMAGES) -> Tensor:
+    """Return images of the generated task, if that is a run's; for others noise, so that no data set is needed."""
+    if isinstance(run.network.data, LongRange):
+        batches = make_batches(load(run.network.data), "train", count, seed=run.seed, train=True)
+        return next(iter(batches.epoch(0)))[0]
     return torch.randn(count, *run.input_size, generator=stream(0, "noise images"))
 
 
@@ -74,25 +71,34 @@ def measures(
         there. The effective field is scaled by `fieldplots.displayed`.
     """
     for run, layers in looked_at(profile, study):
-        name = network_text(run.network.model, run.network.alpha)
+        name = _name(run)
         if run.network.alpha and name in drawn and weights_path(run.network, profile.name).exists():
             model = load_weights(run.network, profile.name)
-            fields = effective_field(model, layers, noise(run), box=run.box)
+            fields = effective_field(model, layers, images_for(run), box=run.box)
             shown = {layer: displayed(field.mean(0)) for layer, field in fields.items()}
             return name, {"exact reach": exact(profile, study)[name], "effective field": shown, "Eq. 4": drawn[name]}
     return "", {}
 
 
-def _before_after(run: FieldRun, profile: Profile, images: Tensor) -> tuple[nn.Module, nn.Module]:
+def _name(run: FieldRun) -> str:
+    return network_text(run.network.model, run.network.alpha)
+
+
+def _is_plain(run: FieldRun) -> bool:
+    return run.network.alpha == 0 and not has_gates(run.network.model)
+
+
+def _rows(run: FieldRun, profile: Profile, plain: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
+    images, layers = images_for(run), [*plain]
     untrained = settle(build_model(run.network, 10, run.input_size), [images])
-    return untrained, load_weights(run.network, profile.name)
-
-
-def _row(layer: str, fields: Sequence[Tensor], plain: Tensor) -> dict[str, object] | None:
-    before, after = (stats.summarise(share_outside(field, plain).tolist()) for field in fields)
-    if not before.mean:
-        return None
-    row: dict[str, object] = {"layer": layer_text(layer), "n": before.n, "factor": after.mean / before.mean}
-    for name, one in (("untrained", before), ("trained", after)):
-        row |= {name: one.mean, f"{name}_low": max(one.low, 0.0), f"{name}_high": one.high}
-    return row
+    networks = untrained, load_weights(run.network, profile.name)
+    squared = [effective_field(model, layers, images, box=run.box) for model in networks]
+    absolute = [absolute_gradient(model, layers, images, box=run.box) for model in networks]
+    for measure, fields in (("squared", squared), ("absolute", absolute)):
+        for layer in layers:
+            before, after = (stats.summarise(share_outside(of[layer], plain[layer]).tolist()) for of in fields)
+            if before.mean:
+                row: dict[str, object] = {"measure": measure, "layer": layer_text(layer), "n": before.n}
+                for name, one in (("untrained", before), ("trained", after)):
+                    row |= {name: one.mean, f"{name}_low": max(one.low, 0.0), f"{name}_high": one.high}
+                yield {**row, "factor": after.mean / before.mean}

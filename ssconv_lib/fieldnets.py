@@ -11,6 +11,7 @@ from .receptive_field import reach
 from .seeds import mixed_seed, stream
 
 BOX, OTHER_BOX = (96, 128), (64, 96)  # Sec. 5.1's two blue boxes, in pixels of 224
+PLAIN, SHUFFLED, GATED = "ResNet50", "ResNet50 + ss", "SEResNet50"  # the rows of Fig. 3
 CHANNEL = 64  # of Fig. 4, counted from 0
 STAGES = {1: 3, 2: 4, 3: 6, 4: 3}  # Table 5
 LAYERS = ["conv1", "maxpool", *[f"layer{stage}.{block}" for stage, n in STAGES.items() for block in range(n)]]
@@ -41,7 +42,7 @@ def untrained(name: str, alpha: float, images: Tensor, pi_seed: int = 0) -> nn.M
 def trio(alpha: float, images: Tensor) -> dict[str, nn.Module]:
     """Build the three networks of Fig. 3, named as the paper's rows."""
     plain, gated = (untrained(name, 0, images) for name in ("resnet50", "seresnet50"))
-    return {"ResNet50": plain, "ResNet50 + ss": untrained("resnet50", alpha, images), "SEResNet50": gated}
+    return {PLAIN: plain, SHUFFLED: untrained("resnet50", alpha, images), GATED: gated}
 
 
 def reaches(models: Mapping[str, nn.Module], layers: Sequence[str] = LAYERS) -> dict[str, dict[str, Tensor]]:

@@ -203,33 +203,28 @@ def _line(number: int, *, trained: bool = True, width: float = 1.5, size: float 
 
 
 def mass_outside(data: pd.DataFrame) -> Figure:
-    """Draw the share of the effective receptive field outside the classical one, and its interval, over the layers.
-
-    The scale is logarithmic, since networks differ by powers of ten; what is exactly 0 at every layer is named instead.
+    """Draw the share of the gradient that comes from outside the classical field, and its interval, over the layers.
 
     Args:
-        data: Columns model, layer, share, low, high; from `fieldtables.mass_outside`.
+        data: Columns model, measure, layer, share, low, high; from `fieldtables.shares_outside`. The scale is
+            logarithmic, since networks differ by powers of ten.
     """
     layers = list(data["layer"].unique())
-    nothing = data.groupby("model", sort=False)["share"].max() == 0
-    figure, ax = plt.subplots(figsize=(PAGE, 3.6))
-    for number, (model, is_zero) in enumerate(nothing.items()):
-        if is_zero:
-            continue
-        rows = data[(data["model"] == model) & (data["share"] > 0)].set_index("layer").reindex(layers).dropna()
-        places, colour = [layers.index(layer) for layer in rows.index], COLOURS[number % len(COLOURS)]
-        ax.vlines(places, rows["low"].clip(lower=1e-9), rows["high"], color=colour, lw=1.2)
-        ax.plot(places, rows["share"], **_line(number), label=model)
+    figure, ax = plt.subplots(figsize=(PAGE, 3.9))
+    colours = dict(zip(data["model"].unique(), (BLUE, ORANGE, GREEN), strict=False))
+    styles = {"squared": ("-", "o"), "absolute": ("--", "s"), "paths": (":", "^")}
+    for (model, measure), rows in data[data["share"] > 0].groupby(["model", "measure"], sort=False):
+        places, (style, marker) = [layers.index(layer) for layer in rows["layer"]], styles[measure]
+        ax.vlines(places, rows["low"].clip(lower=1e-9), rows["high"], color=colours[model], lw=1.2)
+        ax.plot(places, rows["share"], style, marker=marker, ms=5, color=colours[model], label=f"{model}, {measure}")
     ax.set_yscale("log")
     ax.set_ylim(data.loc[data["share"] > 0, "share"].min() / 3, 1)
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.minorticks_off()
     ax.grid(axis="y")
-    ax.set_ylabel("share of the effective field\noutside the classical one")
+    ax.set_ylabel("share from outside\nthe classical field")
     _layer_axis(ax, layers)
-    figure.legend(loc="outside lower left", fontsize=8.5, ncols=4, handlelength=3)
-    if nothing.any():
-        ax.set_title(f"exactly 0: {', '.join(nothing[nothing].index)}", fontsize=8.5, fontweight="normal", color=GREY)
+    figure.legend(loc="outside lower left", fontsize=8.5, ncols=3, handlelength=3)
     return figure
 
 
@@ -237,16 +232,17 @@ def learned(data: pd.DataFrame) -> Figure:
     """Draw what training does to the share outside: an arrow from before to after, for each layer.
 
     Args:
-        data: Columns source, model, layer, untrained and trained with `_low` and `_high`; from `fieldlearned.learned`.
+        data: Columns source, model, measure, layer, untrained and trained with `_low` and `_high`; from
+            `fieldlearned.learned`.
     """
-    groups = list(data.groupby(["source", "model"], sort=False))
+    groups = list(data.groupby(["source", "model", "measure"], sort=False))
     figure, ax = plt.subplots(figsize=(PAGE, 0.9 + 0.27 * (len(data) + len(groups))))
     place, ticks = 0.0, {}
-    for (origin, model), rows in groups:
+    for (origin, model, measure), rows in groups:
         ax.text(
             0.0,
             place,
-            f"{model}, {origin}",
+            f"{model}, {origin}: {measure}",
             transform=ax.get_yaxis_transform(),
             fontsize=8.5,
             fontweight="bold",
@@ -267,7 +263,7 @@ def learned(data: pd.DataFrame) -> Figure:
     least = data[["untrained", "trained"]].min().min()
     ax.set_xscale("log")
     ax.set(
-        xlim=(least / 3, 1), ylim=(place - 0.4, -0.7), xlabel="share of the effective field outside the classical one"
+        xlim=(least / 3, 1), ylim=(place - 0.4, -0.7), xlabel="share of the gradient from outside the classical field"
     )
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.minorticks_off()

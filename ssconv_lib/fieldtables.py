@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import stats
-from .effective import effective_field, share_outside
-from .fieldnets import BOX, CHANNEL, OTHER_BOX
+from .effective import absolute_gradient, effective_field, share_outside
+from .fieldnets import BOX, CHANNEL, OTHER_BOX, PLAIN, SHUFFLED
 from .models import IMAGENET
 from .receptive_field import classical_size, iou, path_mass, reach
 
@@ -49,41 +49,38 @@ def reach_table(reached: Maps, chains: Mapping[str, Sequence[tuple[int, int]]]) 
     return pd.DataFrame(rows)
 
 
-def sizes(reached: Maps, kind: str = "exact reach") -> pd.DataFrame:
-    """The share of pixels of each map above 0 (or true): columns model, layer, kind, fraction."""
-    rows = [
-        {"model": model, "layer": layer_text(layer), "kind": kind, "fraction": _share(seen)}
-        for model, maps in reached.items()
-        for layer, seen in maps.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def mass_outside(fields: Maps, plain: Mapping[str, Tensor]) -> pd.DataFrame:
-    """How much of the effective receptive field is not in the plain network's reach.
+def mass_outside(fields: Maps, plain: Mapping[str, Tensor], measure: str) -> pd.DataFrame:
+    """How much of a gradient's mass is not in the plain network's reach.
 
     Args:
         fields: Of each model and layer, Tensor[N, H, W], a map an image.
         plain: Of each layer the plain network's reach, bool Tensor[H, W].
+        measure: What the maps are: "squared" or "absolute".
 
     Returns:
-        Columns: model, layer, n (images), share (mean), low, high (its 95 % interval over the images).
+        Columns: model, measure, layer, n (images), share (mean), low, high (its 95 % interval over the images).
     """
     rows = []
     for model, maps in fields.items():
         for layer, field in maps.items():
             one = stats.summarise(share_outside(field, plain[layer]).tolist())
-            row = {"model": model, "layer": layer_text(layer), "n": one.n, "share": one.mean}
+            row = {"model": model, "measure": measure, "layer": layer_text(layer), "n": one.n, "share": one.mean}
             rows.append({**row, "low": max(one.low, 0.0), "high": one.high})
     return pd.DataFrame(rows)
 
 
-def path_shares(model: nn.Module, plain: Mapping[str, Tensor], layers: Sequence[str], name: str) -> pd.DataFrame:
-    """The part of the paths, all of equal weight in a layer, that come from outside: rows like `mass_outside`'s."""
-    masses = path_mass(model, layers, IMAGENET, box=BOX)
-    shares = {layer_text(layer): mass[~plain[layer]].sum().item() for layer, mass in masses.items()}
-    rows = [{"model": name, "layer": k, "n": 1, "share": v, "low": v, "high": v} for k, v in shares.items()]
-    return pd.DataFrame(rows)
+def shares_outside(
+    models: Mapping[str, nn.Module], plain: Mapping[str, Tensor], images: Tensor, layers: Sequence[str]
+) -> pd.DataFrame:
+    """Both measures of untrained networks, the plain one left out, and the share of paths: rows as `mass_outside`'s."""
+    others = {name: model for name, model in models.items() if name != PLAIN}
+    squared = {name: effective_field(model, layers, images, box=BOX) for name, model in others.items()}
+    few = images[:4]
+    absolute = {name: absolute_gradient(model, layers, few, box=BOX, units=4) for name, model in others.items()}
+    paths = {name: path_mass(model, layers, IMAGENET, box=BOX) for name, model in others.items() if name == SHUFFLED}
+    paths = {name: {layer: mass[None] for layer, mass in of.items()} for name, of in paths.items()}
+    measures = (squared, "squared"), (absolute, "absolute"), (paths, "paths")
+    return pd.concat([mass_outside(fields, plain, name) for fields, name in measures], ignore_index=True)
 
 
 def location(models: Mapping[str, Sequence[nn.Module]], plain: nn.Module, images: Tensor, layer: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Frames are those of `fieldstudy.field_frame`; maps are σ(R) by the records' has
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 from torch import Tensor
@@ -25,6 +26,20 @@ SIZES = {"size": "σ(R) ≥ 1/2", "size_strict": "σ(R) > 1/2", "exact": "exact 
 def network_text(model: str, alpha: float) -> str:
     """A network's name in a figure: with "+ ss" if it shuffles."""
     return readable.model_text(model).removesuffix(", generated task") + (" + ss" if alpha else "")
+
+
+def has_gates(model: str) -> bool:
+    """Tell by its name whether a network has squeeze-and-excitation gates."""
+    return model.startswith("seresnet") or model.endswith("_senet")
+
+
+def figure_names(frame: pd.DataFrame) -> dict[str, str]:
+    """Which of the paper's figures shows which network: 6 a plain one, 7 one that shuffles, 8 one with gates."""
+    names = {}
+    for row in frame.itertuples():
+        number = 7 if row.alpha else 8 if has_gates(row.model) else 6
+        names.setdefault(f"figure{number}", network_text(row.model, row.alpha))
+    return names
 
 
 def drawn(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -134,6 +149,35 @@ def by_box(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> tuple[list[list[T
         found.setdefault(name, {})[row.box_low, row.box_high] = maps[row.hash].mean(0)
     whole = {name: [of[box] for box in boxes] for name, of in found.items() if len(of) == len(boxes)}
     return (list(whole.values()), boxes, list(whole)) if whole else None
+
+
+def channelwise_table(profile: Profile, study: str, threshold: float = 0.1) -> pd.DataFrame:
+    """Fig. 4 in numbers: how much of the exact reach each map has found, and what two boxes' maps have in common.
+
+    Returns:
+        Columns: model, box, exact (the reach's share of the image), found (the map's, at the threshold), iou (of the
+        two); for a network that shuffles also `outside`, the iou of the first box's map and this one outside both
+        classical fields, and `by_chance`, what independent maps of these sizes would have.
+    """
+    maps, first, rows = field_maps(profile, study) if study in profile.field_studies else {}, {}, []
+    for run in (run for run in profile.field_runs(study) if run.hash in maps) if maps else ():
+        name = network_text(run.network.model, run.network.alpha)
+        found, seen, plain = maps[run.hash].mean(0) >= threshold, _reach(run), _reach(run, alpha=0.0)
+        sizes = {"exact": _share(seen), "found": _share(found), "iou": iou(found, seen)}
+        row = {"model": name, "box": "{}–{}".format(*run.box), **sizes}
+        if name in first and run.network.alpha:
+            outside = ~(plain | first[name][1])
+            both = [one[outside] for one in (first[name][0], found)]
+            p, q = (one.float().mean().item() for one in both)
+            row |= {"outside": iou(*both), "by_chance": p * q / (p + q - p * q) if p + q else None}
+        first.setdefault(name, (found, plain))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["model", "box", "exact", "found", "iou", "outside", "by_chance"])
+
+
+def _reach(run: FieldRun, **changes: float) -> Tensor:
+    model = build_model(replace(run.network, **changes), 10, run.input_size)
+    return reach(model, [run.layer], run.input_size, box=run.box, channel=run.channel)[run.layer]
 
 
 def cost(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,16 +14,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 # by name, since torch has each as a function, as one that writes in place, as a method and as an operator
-PASSED_ON = frozenset(
-    "relu relu6 leaky_relu elu celu selu gelu silu mish prelu rrelu hardtanh sigmoid tanh hardsigmoid hardswish logsigmoid "
-    "softplus softsign clamp exp abs neg square sqrt rsqrt batch_norm dropout dropout2d feature_dropout".split()
-)
-LINEAR = frozenset(
-    "sum mean cat concat stack avg_pool2d adaptive_avg_pool2d pad interpolate view reshape flatten unflatten squeeze "
-    "unsqueeze permute transpose movedim contiguous clone expand expand_as view_as repeat repeat_interleave split chunk "
-    "unbind narrow getitem select gather index_select take_along_dim slice_scatter index_copy roll flip to float double "
-    "type_as pixel_shuffle pixel_unshuffle channel_shuffle unfold t get".split()
-)
+_PASSED_ON = """
+    relu relu6 leaky_relu elu celu selu gelu silu mish prelu rrelu hardtanh sigmoid tanh hardsigmoid hardswish
+    logsigmoid softplus softsign clamp exp abs neg square sqrt rsqrt batch_norm dropout dropout2d feature_dropout
+"""
+_LINEAR = """
+    sum mean cat concat stack avg_pool2d adaptive_avg_pool2d pad interpolate pixel_shuffle pixel_unshuffle
+    channel_shuffle view reshape flatten unflatten squeeze unsqueeze permute transpose movedim t contiguous clone to
+    float double unfold expand expand_as view_as type_as repeat repeat_interleave split chunk unbind narrow getitem get
+    select gather index_select take_along_dim slice_scatter index_copy roll flip
+"""
+PASSED_ON, LINEAR = frozenset(_PASSED_ON.split()), frozenset(_LINEAR.split())
 ARITHMETIC = {"add", "radd", "iadd", "mul", "rmul", "imul", "multiply", "div", "truediv", "rtruediv", "itruediv"}
 ARITHMETIC |= {"sub", "rsub", "isub"}
 SHAPED = {"expand_as", "view_as", "type_as"}  # of the second argument nothing but shape or type is taken

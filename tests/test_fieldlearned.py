@@ -40,18 +40,22 @@ def test_a_network_is_looked_at_once_with_all_its_layers():
 def test_a_layer_that_ignores_what_is_shuffled_sees_nothing_outside(profile):
     table = fieldlearned.learned([profile], "layerwise")
     assert list(table.columns) == fieldlearned.COLUMNS
-    assert table[["model", "layer"]].values.tolist() == [
-        ["small CNN + ss", "conv2"],
-        ["small CNN + ss", "conv3"],
-        ["small SENet", "conv2"],
+    assert table[["model", "measure", "layer"]].values.tolist() == [
+        ["small CNN + ss", "squared", "conv2"],
+        ["small CNN + ss", "squared", "conv3"],
+        ["small CNN + ss", "absolute", "conv2"],
+        ["small CNN + ss", "absolute", "conv3"],
+        ["small SENet", "squared", "conv2"],
+        ["small SENet", "absolute", "conv2"],
     ], "not the stem, where there is nothing outside"
-    first, second, gate = table.itertuples()
+    first, second, absolute, _, gate, spread = table.itertuples()
     assert first.untrained > 0
+    assert absolute.trained == 0
     assert (first.trained, first.factor) == (0, 0)
     assert 0 < second.trained < second.untrained
     assert second.factor == pytest.approx(second.trained / second.untrained)
     assert second.untrained_low < second.untrained < second.untrained_high
-    assert gate.trained == pytest.approx(gate.untrained, rel=0.9), "the same weights, other statistics"
+    assert spread.trained > 10 * gate.trained, "a gate's dependence is spread thinly"
 
 
 def test_without_weights_there_is_nothing_to_compare(tmp_path, monkeypatch):
@@ -72,3 +76,14 @@ def test_three_measures_of_the_shuffling_network_by_layer(profile):
     effective = rows["effective field"]["layers.0"]
     assert effective.max() == 1
     assert (effective[~rows["exact reach"]["layers.0"]] == 0).all()
+
+
+def test_images_are_of_the_generated_task_or_noise():
+    tiny = load_profile(Path(__file__).with_name("tiny.toml")).field_runs("layerwise")[0]
+    images = fieldlearned.images_for(tiny)
+    assert images.shape == (32, 3, 12, 12)
+    assert images.abs().max() > 1.5, "patches of amplitude 2 stand out"
+    laptop = load_profile("laptop").field_runs("layerwise")[0]
+    noise = fieldlearned.images_for(laptop)
+    assert noise.shape == (32, 3, 32, 32)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)

@@ -242,18 +242,37 @@ def test_sizes_without_a_column_trained_are_all_filled():
     assert "untrained" not in [text.get_text() for text in figure.legends[0].texts]
 
 
-def test_mass_outside_has_each_models_line_and_interval_on_a_log_scale_and_names_what_is_0():
-    rows = [("ResNet50", "conv1", 0, 0, 0), ("ResNet50 + ss", "conv1", 0.1, 0.05, 0.15)]
-    rows += [("ResNet50", "pool", 0, 0, 0), ("ResNet50 + ss", "pool", 0.2, 0.15, 0.25)]
-    figure = fieldplots.mass_outside(pd.DataFrame(rows, columns=["model", "layer", "share", "low", "high"]))
+def test_mass_outside_has_a_line_for_each_model_and_measure_on_a_log_scale():
+    columns = ["model", "measure", "layer", "share", "low", "high"]
+    rows = [("ss", "squared", "conv2_1", 0.1, 0.05, 0.15), ("ss", "squared", "conv3_1", 0.2, 0.15, 0.25)]
+    rows += [("ss", "absolute", "conv2_1", 0.4, 0.3, 0.5), ("SE", "squared", "conv2_1", 0.001, 0, 0.002)]
+    figure = fieldplots.mass_outside(pd.DataFrame(rows, columns=columns))
     (ax,) = figure.axes
-    assert {line.get_label(): line.get_ydata().tolist() for line in ax.lines} == {"ResNet50 + ss": [0.1, 0.2]}
-    (bars,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert lines["ss, squared"].get_ydata().tolist() == [0.1, 0.2]
+    assert lines["ss, absolute"].get_color() == lines["ss, squared"].get_color() != lines["SE, squared"].get_color()
+    assert lines["ss, absolute"].get_linestyle() != lines["ss, squared"].get_linestyle()
+    (bars, *_) = [c for c in ax.collections if isinstance(c, LineCollection)]
     assert [piece[:, 1].tolist() for piece in bars.get_segments()] == [[0.05, 0.15], [0.15, 0.25]]
     assert ax.get_yscale() == "log"
-    assert ax.get_ylim()[0] < 0.05
-    assert ax.get_title(loc="left") == "exactly 0: ResNet50"
+    assert ax.get_ylim()[0] < 0.001
     assert ax.yaxis.get_major_formatter()(0.001, 0) == "0.1 %"
+
+
+def test_learned_points_from_before_to_after_and_tells_more_from_less_by_colour():
+    base = {"source": "quick", "model": "ss", "measure": "squared"}
+    rows = [
+        {**base, "layer": "a", "untrained": 0.1, "untrained_low": 0.09, "untrained_high": 0.11, "trained": 0.2}
+        | {"trained_low": 0.1, "trained_high": 0.3},
+        {**base, "layer": "b", "untrained": 0.1, "untrained_low": 0.09, "untrained_high": 0.11, "trained": 0.01}
+        | {"trained_low": 0.0, "trained_high": 0.02},
+    ]
+    (ax,) = fieldplots.learned(pd.DataFrame(rows)).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in dots] == [0.1, 0.2, 0.1, 0.01]
+    hollow, more, _, less = (line.get_markerfacecolor() for line in dots)
+    assert len({hollow, more, less}) == 3
 
 
 @pytest.mark.parametrize(("size", "block"), [(24, 1), (32, 1), (64, 2), (224, 7), (40, 2)])

@@ -1,10 +1,13 @@
 """Stored maps of Eq. 4, sorted for the figures and tables of chapter 5."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 
 from ssconv_lib import fieldviews
+from ssconv_lib.plan import load_profile
 
 BASE = {"model": "wrn10_2", "alpha": 0.06, "layer": "stage1.0", "trained": True, "box_low": 12, "box_high": 20}
 BASE |= {"channel": None, "beta": 1e-6, "start": 0.0, "fill": "mean", "device": "a processor"}
@@ -84,6 +87,31 @@ def test_channelwise_maps_go_by_network_and_box_and_a_network_short_of_one_is_le
 
 
 def test_the_cost_of_an_iteration_is_a_median_over_records():
-    rows = [{"naive_seconds": s, "fast_seconds": s / 2, "ratio": 2.0} for s in (0.01, 0.03, 0.02)]
+    rows = [{"naive_seconds": s, "fast_seconds": s / 2, "ratio": 2.0} for s in (0.01, 0.09, 0.02)]
     (row,) = fieldviews.cost(frame(*rows)).to_dict("records")
     assert (row["naive_ms"], row["fast_ms"], row["ratio"], row["n"]) == (pytest.approx(20), pytest.approx(10), 2.0, 3)
+
+
+def test_figures_6_to_8_go_by_what_a_network_is_and_not_by_its_place():
+    found = frame({"model": "long_range_senet", "alpha": 0.0}, {}, {"model": "densenet_bc_40_12", "alpha": 0.0})
+    names = fieldviews.figure_names(found)
+    assert names == {"figure8": "small SENet", "figure7": "WRN-10-2 + ss", "figure6": "DenseNet-BC-40-12"}
+
+
+def test_channelwise_numbers_compare_with_the_reach_and_with_chance(monkeypatch):
+    profile = load_profile(Path(__file__).with_name("tiny.toml"))
+    first, second = profile.field_runs("channelwise")
+    reached = fieldviews._reach(first)
+    half = torch.zeros(12, 12)
+    half[:6] = 1
+    fields = {first.hash: reached.float()[None], second.hash: half[None]}
+    monkeypatch.setattr(fieldviews, "field_maps", lambda *_: fields)
+    a, b = fieldviews.channelwise_table(profile, "channelwise").to_dict("records")
+    assert (a["box"], a["iou"], a["found"]) == ("2–4", 1.0, a["exact"])
+    assert b["found"] == 0.5
+    outside = ~(fieldviews._reach(first, alpha=0.0) | fieldviews._reach(second, alpha=0.0))
+    p, q = reached[outside].float().mean().item(), half[outside].mean().item()
+    assert b["by_chance"] == pytest.approx(p * q / (p + q - p * q))
+    both = (reached & (half > 0) & outside).sum() / ((reached | (half > 0)) & outside).sum()
+    assert b["outside"] == pytest.approx(both.item())
+    assert fieldviews.channelwise_table(profile, "no such study").empty
