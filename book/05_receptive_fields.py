@@ -68,7 +68,7 @@ chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps", caption=False)
 # untrained networks, on images of noise. What share lies outside the plain network's field?
 
 # %%
-layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3", "layer3.0"]
+layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3"]
 plain = reached["ResNet50"]
 outside = fieldtables.shares_outside(models, plain, images[:8], layers)
 figure = fieldplots.mass_outside(outside)

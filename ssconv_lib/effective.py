@@ -101,12 +101,13 @@ def absolute_gradient(
 
 
 def share_outside(field: Tensor, region: Tensor) -> Tensor:
-    """Return the part of each map's mass that lies outside a region: Tensor[N] in [0, 1].
+    """Return the part of each map's mass that lies outside a region: Tensor[N] in [0, 1], less maps without mass.
 
     Args:
         field: Tensor[N, H, W] ≥ 0, of `effective_field`.
         region: bool Tensor[H, W], such as the plain network's `reach`.
     """
+    field = field[field.sum((1, 2)) > 0]  # where all units are shut, nothing counts, inside or out
     return field[:, ~region].sum(1) / field.sum((1, 2))
 
 

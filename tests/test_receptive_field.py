@@ -348,6 +348,7 @@ def test_the_effective_field_lies_within_the_reach_and_its_share_outside_is_coun
     share = share_outside(field, square)
     assert ((share > 0) & (share < 1)).all()
     assert share_outside(field, torch.ones(8, 8, dtype=torch.bool)).tolist() == [0, 0]
+    assert share_outside(torch.cat((field, 0 * field)), square).tolist() == share.tolist(), "dead maps don't count"
     torch.testing.assert_close(share[0], 1 - field[0][square].sum() / field[0].sum())
 
 
