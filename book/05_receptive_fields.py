@@ -91,7 +91,7 @@ location = fieldtables.location(kinds, models["ResNet50"], images, "layer1.0")
 chapter.table(location, "location", readable.readable(location))
 
 # %% [markdown]
-# So it is. Through gates two boxes see the same; through a shuffle, no more in common than with another permutation.
+# So it is: through gates two boxes see the same; through a shuffle, no more in common than with another permutation.
 # The exact reach can't tell: it is everything for both.
 #
 # ## Eq. 4: the paper's map
@@ -123,7 +123,7 @@ if trained:
     chapter.figure(figure, fieldplots.grid_data(trained), "figure3")
 
 # %% [markdown]
-# Fig. 6, 7 and 8 show every layer of each network:
+# Fig. 6 to 8, every layer:
 
 # %%
 for number, network in fieldviews.figure_names(found[found.trained]).items():
@@ -222,8 +222,8 @@ chapter.table(numbers, "channelwise", readable.readable(numbers))
 #
 # ## What an iteration costs
 #
-# A first version runs the whole network twice and forms all gradients; ours stops behind the layer and forms R's
-# alone. Both in turn in one process, medians of the records:
+# A first version runs the whole network twice and forms all gradients; ours ends behind the layer and forms R's. Both
+# in turn in one process, medians of the records:
 
 # %%
 cost = fieldviews.cost(found)

@@ -76,7 +76,7 @@ def shares_outside(
     others = {name: model for name, model in models.items() if name != PLAIN}
     squared = {name: effective_field(model, layers, images, box=BOX) for name, model in others.items()}
     few = images[:4]
-    absolute = {name: absolute_gradient(model, layers, few, box=BOX, units=3) for name, model in others.items()}
+    absolute = {name: absolute_gradient(model, layers, few, box=BOX, units=6) for name, model in others.items()}
     paths = {name: path_mass(model, layers, IMAGENET, box=BOX) for name, model in others.items() if name == SHUFFLED}
     paths = {name: {layer: mass[None] for layer, mass in of.items()} for name, of in paths.items()}
     measures = (squared, "squared"), (absolute, "absolute"), (paths, "paths")
