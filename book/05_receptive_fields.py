@@ -179,7 +179,7 @@ if measures:
     chapter.figure(figure, fieldplots.grid_data(measures), "beside")
 
 # %% [markdown]
-# ## β, the start, and what replaces a pixel
+# ## β, and where R starts
 #
 # Channelwise, β is 10⁻¹². Where nothing depends on a pixel, only the penalty moves R, and Adam divides it by its size
 # *plus ε*. That can be followed exactly:
