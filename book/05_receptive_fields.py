@@ -198,12 +198,14 @@ varied = chapter.fields("sensitivity")
 settings = fieldviews.settings(varied, chapter.field_maps("sensitivity"))
 for name, panels in settings.items():
     first = varied.iloc[0]
-    one = {fieldviews.network_text(first.model, first.alpha): panels}
+    network = fieldviews.network_text(first.model, first.alpha)
+    one = {network: panels}
     figure = fieldplots.map_grid(one, (first.box_low, first.box_high))
     chapter.figure(figure, fieldplots.grid_data(one), f"sensitivity_{name}")
 
 # %% [markdown]
-# A higher price closes the view, far pixels first. Fig. 4, and how much of the reach its maps have found:
+# A higher price closes the view, far pixels first. Black for a hidden pixel (`laptop`) changes little. Fig. 4, and
+# how much of the reach it has found:
 
 # %%
 channelwise = chapter.fields("channelwise")
