@@ -27,7 +27,7 @@ import pandas as pd
 
 from ssconv_lib import fieldjudge, fieldlearned, fieldnets, fieldplots, fieldstep
 from ssconv_lib import fieldtables, fieldviews
-from ssconv_lib import paper, readable, sources, tables
+from ssconv_lib import judge, paper, readable, sources, tables
 from ssconv_lib.book import Chapter
 
 chapter = Chapter("05", profile)
@@ -86,7 +86,8 @@ chapter.figure(figure, outside, "mass_outside", caption=False)
 
 # %%
 other = fieldnets.untrained("resnet50", alpha, images, pi_seed=1)
-kinds = {"ss": [models["ResNet50 + ss"], other], "SE": [models["SEResNet50"]]}
+kinds = {name: [models[name]] for name in (fieldnets.SHUFFLED, fieldnets.GATED)}
+kinds[fieldnets.SHUFFLED].append(other)
 location = fieldtables.location(kinds, models["ResNet50"], images, "layer1.0")
 chapter.table(location, "location", readable.readable(location))
 
@@ -243,5 +244,5 @@ verdicts += fieldjudge.cover_claims(reach)
 verdicts += fieldjudge.use_claims(outside)
 verdicts += fieldjudge.location_claims(location)
 verdicts += fieldjudge.optimised_claims(summary)
-verdicts = pd.DataFrame(verdicts, columns=fieldjudge.COLUMNS)
+verdicts = pd.DataFrame(verdicts, columns=judge.COLUMNS)
 chapter.table(verdicts, "verdicts")

@@ -1,13 +1,13 @@
 """The effective receptive field (Luo et al. 2016): how much each pixel changes a part of a layer's output."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from .cut import Box, features, in_box
+from .fieldstep import held
 from .seeds import stream
 
 
@@ -27,7 +27,7 @@ def effective_field(
     each unit and image, squared, has that sum as its mean. A mean over images therefore needs no further draws.
 
     Args:
-        model: In evaluation mode, with the weights that it has; it is left as it was.
+        model: Taken as in evaluation, with the weights that it has; it is left as it was.
         layers: Qualified names of modules that a forward reaches once.
         images: Tensor[N, C, H, W].
         box: Of the image, low and high in pixels for rows and columns: the units that lie in it, as M in Eq. 4.
@@ -39,13 +39,11 @@ def effective_field(
         For each layer a Tensor[N, H, W] ≥ 0, one map an image.
 
     Raises:
-        ValueError: the model is in training mode, or has no such layer, box or channel.
+        ValueError: the model has no such layer, box or channel.
     """
-    if model.training:
-        raise ValueError("the model is in training mode, where images of a batch see each other; call model.eval()")
     signs = stream(seed, "signs")
     fields: dict[str, list[Tensor]] = {name: [] for name in layers}
-    with frozen(model):
+    with held(model):
         for batch in images.split(at_once):
             x = batch.detach().clone().requires_grad_()
             parts = features(model, layers, x, lambda name, y: in_box(y, box, tuple(images.shape[2:]), channel))
@@ -83,7 +81,7 @@ def absolute_gradient(
     """
     draw = stream(seed, "units")
     found = {}
-    with frozen(model):
+    with held(model):
         x = images.detach().clone().requires_grad_()
         parts = features(model, layers, x, lambda name, y: in_box(y, box, tuple(images.shape[2:])))
         for name in layers:
@@ -123,15 +121,3 @@ def settle(model: nn.Module, batches: Sequence[Tensor]) -> nn.Module:
     """
     update_bn(batches, model)
     return model.eval()
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Let no parameter ask for a gradient, so that none but the input's is formed; afterwards they do as before."""
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        model.requires_grad_(False)
-        yield
-    finally:
-        for parameter in asking:
-            parameter.requires_grad_()

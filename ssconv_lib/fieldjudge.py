@@ -3,16 +3,16 @@
 import pandas as pd
 
 from .fieldnets import GATED, PLAIN, SHUFFLED
-from .judge import COLUMNS
+from .judge import verdict_row
 
 WHOLE = 0.99  # of the image: what "covers the entire image" and "almost 1" are taken to mean
 NEAR = 0.9  # of an overlap, and for a map that is called the receptive field
-SEEN = 0.5
+SEEN = 0.5  # of a box's overlap with itself: below that, the images are too few
 
 
 def _row(claim: str, where: str, evidence: str, holds: bool | None) -> dict[str, str]:
-    outcome = {True: "reproduced", False: "not reproduced", None: "cannot tell"}[holds]
-    return dict(zip(COLUMNS, (claim, where, evidence, outcome), strict=True))
+    outcomes = {True: "reproduced", False: "not reproduced", None: "cannot tell"}
+    return verdict_row(claim, where, evidence, outcomes[holds])
 
 
 def growth_claim(table: pd.DataFrame) -> dict[str, str]:
@@ -35,7 +35,10 @@ def cover_claims(table: pd.DataFrame) -> list[dict[str, str]]:
         evidence = f"Exact reach: at least {_percent(low)} of the image in the blocks where the plain network sees less"
         rows.append(
             _row(
-                f"The receptive field of {model} covers the entire image", "Fig. 3, 7, 8", evidence, bool(low >= WHOLE)
+                f"The receptive field of {model} covers the entire image",
+                "Fig. 3, 7, 8",
+                evidence,
+                bool(low >= WHOLE),
             )
         )
     low, others = blocks[[SHUFFLED, GATED]].min().min(), table[~table.index.isin(blocks.index)]
@@ -44,7 +47,10 @@ def cover_claims(table: pd.DataFrame) -> list[dict[str, str]]:
         evidence += (
             f"; {_percent(others[[SHUFFLED, GATED]].min().min())} in front of the blocks ({', '.join(others['layer'])})"
         )
-    return [*rows, _row("Its size is almost 1 across all blocks", "Fig. 5 (a)", evidence, bool(low >= WHOLE))]
+    return [
+        *rows,
+        _row("Its size is almost 1 across all blocks", "Fig. 5 (a)", evidence, bool(low >= WHOLE)),
+    ]
 
 
 def use_claims(mass: pd.DataFrame) -> list[dict[str, str]]:
@@ -69,9 +75,9 @@ def location_claims(location: pd.DataFrame) -> list[dict[str, str]]:
     """
     rows = []
     table = location.set_index(["model", "compared"])
-    for model, name, dependent in (("ss", SHUFFLED, True), ("SE", GATED, False)):
-        two, same = (table["overlap"][model, compared] for compared in ("two boxes", "the same box, other images"))
-        n = table["n"][model, "two boxes"]
+    for name, dependent in ((SHUFFLED, True), (GATED, False)):
+        two, same = (table["overlap"][name, compared] for compared in ("two boxes", "the same box, other images"))
+        n = table["n"][name, "two boxes"]
         evidence = (
             f"Untrained: fields outside overlap by {two:.2f} of two boxes (n = {n}), by {same:.2f} of one seen twice"
         )

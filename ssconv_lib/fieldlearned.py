@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from . import stats
 from .data import LongRange, load
 from .effective import absolute_gradient, effective_field, settle, share_outside
+from .fieldnets import noise
 from .fieldplots import displayed
 from .fieldrun import FieldRun
 from .fieldtables import layer_text
 from .fieldviews import exact, has_gates, looked_at, network_text
 from .loader import make_batches
 from .plan import Profile
-from .seeds import stream
 from .tables import source
 from .training import build_model
 from .weights import load_weights, weights_path
@@ -53,7 +52,7 @@ def images_for(run: FieldRun, count: int = IMAGES) -> Tensor:
     if isinstance(run.network.data, LongRange):
         batches = make_batches(load(run.network.data), "train", count, seed=run.seed, train=True)
         return next(iter(batches.epoch(0)))[0]
-    return torch.randn(count, *run.input_size, generator=stream(0, "noise images"))
+    return noise(count, run.input_size)
 
 
 def measures(

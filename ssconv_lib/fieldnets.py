@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from .effective import settle
-from .models import IMAGENET, create_model
+from .imagefolder import Images
+from .models import IMAGENET, Size
 from .receptive_field import reach
-from .seeds import mixed_seed, stream
+from .run import Run
+from .seeds import stream
+from .training import build_model
 
 BOX, OTHER_BOX = (96, 128), (64, 96)  # Sec. 5.1's two blue boxes, in pixels of 224
 PLAIN, SHUFFLED, GATED = "ResNet50", "ResNet50 + ss", "SEResNet50"  # the rows of Fig. 3
@@ -17,15 +20,13 @@ STAGES = {1: 3, 2: 4, 3: 6, 4: 3}  # Table 5
 LAYERS = ["conv1", "maxpool", *[f"layer{stage}.{block}" for stage, n in STAGES.items() for block in range(n)]]
 
 
-def noise(count: int, seed: int = 0) -> Tensor:
-    """Draw images from N(0, 1), Tensor[count, 3, 224, 224]: no place in them is special."""
-    return torch.randn(count, *IMAGENET, generator=stream(seed, "noise images"))
+def noise(count: int, size: Size = IMAGENET) -> Tensor:
+    """Draw images from N(0, 1), Tensor[count, C, H, W]: no place in them is special."""
+    return torch.randn(count, *size, generator=stream(0, "noise images"))
 
 
 def untrained(name: str, alpha: float, images: Tensor, pi_seed: int = 0) -> nn.Module:
-    """Build an ImageNet network with initial weights and the batch norm statistics of the first 8 images, to evaluate.
-
-    Plain and shuffling networks of one name have the same weights.
+    """Build an ImageNet network as a run starts from it, with the batch norm statistics of the first 8 images.
 
     Args:
         name: For `create_model`.
@@ -33,10 +34,8 @@ def untrained(name: str, alpha: float, images: Tensor, pi_seed: int = 0) -> nn.M
         images: Tensor[N, 3, 224, 224].
         pi_seed: Of the permutations.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(mixed_seed(0, "weights"))
-        model = create_model(name, num_classes=1000, alpha=alpha, seed=pi_seed)
-    return settle(model, [images[:8]])
+    run = Run(data=Images(folder="imagenet"), model=name, alpha=alpha, pi_seed=pi_seed)
+    return settle(build_model(run, 1000, IMAGENET), [images[:8]])
 
 
 def trio(alpha: float, images: Tensor) -> dict[str, nn.Module]:

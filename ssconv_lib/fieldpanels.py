@@ -124,11 +124,6 @@ def checked_map(m: Tensor, where: str) -> Tensor:
     return m
 
 
-def share(m: Tensor, threshold: float = 0.5) -> float:
-    """Return the share of the values that are at least the threshold; in a bool map, that are true."""
-    return (m >= threshold).float().mean().item()
-
-
 def percent(part: float) -> str:
     """Return a share as 26 %; 0 % and 100 % are just that, not rounded to it."""
     if 0 < part < 0.01 or 0.99 < part < 1:

@@ -24,13 +24,13 @@ from .fieldpanels import (
     draw_outline,
     name_row,
     percent,
-    share,
     sheet,
     write_below,
 )
 from .fieldtables import Maps, layer_text
 from .figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 from .pictures import PAGE
+from .receptive_field import share
 
 ACROSS = 6  # panels side by side
 COLOURS = (GREY, BLUE, ORANGE, GREEN, PURPLE, SKY)  # the plain network comes first, then ss, as in the other chapters

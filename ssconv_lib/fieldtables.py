@@ -13,7 +13,7 @@ from . import stats
 from .effective import absolute_gradient, effective_field, share_outside
 from .fieldnets import BOX, CHANNEL, OTHER_BOX, PLAIN, SHUFFLED
 from .models import IMAGENET
-from .receptive_field import classical_size, iou, path_mass, reach
+from .receptive_field import classical_size, iou, path_mass, reach, share
 
 Maps = Mapping[str, Mapping[str, Tensor]]  # model, layer, map
 CELL = 8  # pixels; effective fields are compared in squares of this side, where noise is less than their differences
@@ -44,7 +44,7 @@ def reach_table(reached: Maps, chains: Mapping[str, Sequence[tuple[int, int]]]) 
     for layer, seen in plain.items():
         places = seen.any(0).nonzero().flatten().tolist()
         size = {"layer": layer_text(layer), "size": classical_size(chains[layer])}
-        shares = {model: _share(maps[layer]) for model, maps in reached.items()}
+        shares = {model: share(maps[layer]) for model, maps in reached.items()}
         rows.append({**size, "first": places[0], "last": places[-1], **shares})
     return pd.DataFrame(rows)
 
@@ -170,7 +170,3 @@ def _outside(field: Tensor, inside: Tensor) -> Tensor:
     mean = field.mean(0).double() * ~inside
     cells = F.avg_pool2d(mean[None, None], CELL)[0, 0]
     return cells / cells.sum()
-
-
-def _share(seen: Tensor) -> float:
-    return (seen > 0).float().mean().item()

@@ -15,12 +15,13 @@ from .effective import settle
 from .fieldmap import encode_map
 from .fieldrun import FieldRun
 from .fields import digest
+from .fieldstep import Optimised, black_of, clean_parts, held
 from .fieldstudy import field_missing
 from .fieldweights import missing_weights, one_thread
 from .files import sweep
 from .imagefolder import FolderData
 from .loader import FolderBatches, make_batches
-from .optimised_field import Optimised, black_of, clean_parts, held, optimise
+from .optimised_field import optimise
 from .origin import origin
 from .paths import results_dir
 from .plan import Profile

@@ -15,7 +15,7 @@ from .fieldrun import FieldRun
 from .fieldstudy import field_frame, field_maps
 from .fieldtables import Maps, layer_text
 from .plan import Profile
-from .receptive_field import iou, reach
+from .receptive_field import iou, reach, share
 from .tables import source
 from .training import build_model
 
@@ -90,7 +90,7 @@ def optimised_sizes(frame: pd.DataFrame, reached: Maps) -> pd.DataFrame:
     rows = []
     for row in frame.itertuples():
         name = network_text(row.model, row.alpha)
-        fractions = {"size": row.size, "size_strict": row.size_strict, "exact": _share(reached[name][row.layer])}
+        fractions = {"size": row.size, "size_strict": row.size_strict, "exact": share(reached[name][row.layer])}
         for kind, text in SIZES.items():
             one = {"model": name, "layer": layer_text(row.layer), "trained": row.trained, "kind": text}
             rows.append({**one, "fraction": float(fractions[kind])})
@@ -109,7 +109,7 @@ def summary(profile: Profile, study: str) -> pd.DataFrame:
     for row in frame.itertuples():
         name = network_text(row.model, row.alpha)
         seen = reached[name][row.layer]
-        known = {"source": source(frame), "model": name, "layer": layer_text(row.layer), "exact": _share(seen)}
+        known = {"source": source(frame), "model": name, "layer": layer_text(row.layer), "exact": share(seen)}
         one = rows.setdefault((name, row.layer), known)
         one["trained" if row.trained else "untrained"] = row.size
         if row.trained:
@@ -163,7 +163,7 @@ def channelwise_table(profile: Profile, study: str, threshold: float = 0.1) -> p
     for run in (run for run in profile.field_runs(study) if run.hash in maps) if maps else ():
         name = network_text(run.network.model, run.network.alpha)
         found, seen, plain = maps[run.hash].mean(0) >= threshold, _reach(run), _reach(run, alpha=0.0)
-        sizes = {"exact": _share(seen), "found": _share(found), "iou": iou(found, seen)}
+        sizes = {"exact": share(seen), "found": share(found), "iou": iou(found, seen)}
         row = {"model": name, "box": "{}–{}".format(*run.box), **sizes}
         if name in first and run.network.alpha:
             outside = ~(plain | first[name][1])
@@ -198,7 +198,3 @@ def cost(frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=columns)
-
-
-def _share(seen: Tensor) -> float:
-    return seen.float().mean().item()

@@ -12,14 +12,15 @@ SWEEP = (0.0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)  # the paper doesn't list th
 NEAR = (0.04, 0.1)  # what "around 0.06" is taken to include
 
 
-def _row(claim: str, where: str, evidence: str, outcome: str) -> dict[str, str]:
+def verdict_row(claim: str, where: str, evidence: str, outcome: str) -> dict[str, str]:
+    """A row of a table of verdicts."""
     return dict(zip(COLUMNS, (claim, where, evidence, outcome.lower()), strict=True))
 
 
 def _of_difference(claim: str, where: str, sentence: str) -> dict[str, str]:
     """Split a verdict's sentence, "Outcome: evidence.", into two cells."""
     outcome, _, evidence = sentence.partition(": ")
-    return _row(claim, where, evidence[0].upper() + evidence[1:], outcome)
+    return verdict_row(claim, where, evidence[0].upper() + evidence[1:], outcome)
 
 
 def difference_claims(frames: Sequence[pd.DataFrame], number: int = 2) -> list[dict[str, str]]:
@@ -92,7 +93,7 @@ def reach_claim(frame: pd.DataFrame) -> dict[str, str]:
         outcome = "reproduced" if shuffled.estimate > without.estimate else "not reproduced"
     evidence = f"Solved without shuffling: {without}; with: {shuffled}; Fisher's exact p = {p:.2g}."
     claim = paper.claim("outside_rf")
-    return _row(claim["predicts"], f"{claim['where']}; {tables.source(frame)}", evidence, outcome)
+    return verdict_row(claim["predicts"], f"{claim['where']}; {tables.source(frame)}", evidence, outcome)
 
 
 def best_alpha_claims(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
@@ -109,7 +110,7 @@ def best_alpha_claims(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
                 claim = paper.claim("best_alpha")["quote"]
                 network = tables.STANDS_FOR[model]
                 evidence, outcome = _best_alpha(runs)
-                rows.append(_row(claim, _where("Fig. 2", model, network, runs), evidence, outcome))
+                rows.append(verdict_row(claim, _where("Fig. 2", model, network, runs), evidence, outcome))
     return rows
 
 
@@ -141,7 +142,7 @@ def structure_claim(stages: pd.DataFrame) -> dict[str, str]:
     agree = int(stages["agrees"].sum())
     evidence = f"{agree} of {len(stages)} stages of torchvision's ResNet50 have the printed size and box."
     outcome = "reproduced" if agree == len(stages) else "not reproduced"
-    return _row("The sizes of ResNet50's stages, and of the box in each", "Table 5", evidence, outcome)
+    return verdict_row("The sizes of ResNet50's stages, and of the box in each", "Table 5", evidence, outcome)
 
 
 def _where(printed: str, model: str, network: str, frame: pd.DataFrame) -> str:

@@ -17,22 +17,11 @@ from torch import Tensor, nn
 
 from .data import Batches
 from .fieldrun import FieldRun
-from .fieldstep import Optimised, OptimisedField, black_of, clean_parts, held
+from .fieldstep import Optimised, OptimisedField, clean_parts, held
 from .files import write_whole
 from .loader import FolderBatches
-from .naive_field import iteration_cost, naive_step
-
-__all__ = [
-    "Optimised",
-    "OptimisedField",
-    "batch_stream",
-    "black_of",
-    "clean_parts",
-    "held",
-    "iteration_cost",
-    "naive_step",
-    "optimise",
-]
+from .naive_field import iteration_cost
+from .training import checkpoint_damage
 
 
 def optimise(
@@ -174,14 +163,10 @@ def _checkpoint(folder: Path, field: OptimisedField) -> Path:
 def _resume(field: OptimisedField, folder: Path | None) -> None:
     if folder is None or not (path := _checkpoint(folder, field)).exists():
         return
-    try:
+    with checkpoint_damage(path, field.run.label):
         state = torch.load(path, map_location="cpu", weights_only=True)
         owner = state["run"]
         if owner == field.run.hash:
             field.load_state_dict(state)
-    except (OSError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # a torn file fails in many ways, all meaning the same
-        raise ValueError(f"checkpoint {path} is damaged; delete it to start {field.run.label} anew") from error
     if owner != field.run.hash:
         raise ValueError(f"checkpoint {path} belongs to run {owner}, not to {field.run.label}; delete it")

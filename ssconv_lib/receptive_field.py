@@ -121,6 +121,11 @@ def box(reached: Tensor) -> tuple[int, int, int, int]:
     return rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
 
 
+def share(seen: Tensor, threshold: float = 0.5) -> float:
+    """Return the share of a map's values that are at least the threshold; in a bool map, that are true."""
+    return (seen >= threshold).float().mean().item()
+
+
 def iou(first: Tensor, second: Tensor) -> float:
     """Return how far two maps agree: Σ min / Σ max, of bool maps intersection over union; of two empty ones 1.
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import fieldrun
 from .fieldmap import check_field
 from .fieldrun import FieldRun
 from .files import sweep, write_whole
@@ -52,10 +51,6 @@ class RecordStore:
     def speeds(self) -> Iterator[dict[str, Any]]:
         """All readable records of speed, by file name."""
         yield from self._matching(f"{PREFIX}*.json")
-
-    def fields(self) -> Iterator[dict[str, Any]]:
-        """All readable records of optimised receptive fields, by file name."""
-        yield from self._matching(f"{fieldrun.PREFIX}*.json")
 
     def add(self, record: dict[str, Any], *, replace: bool = False) -> list[str]:
         """Store a record; if its run is there already, keep the first and return which metrics differ.

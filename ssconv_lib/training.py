@@ -220,7 +220,7 @@ class Training:
         """
         here = self.origins
         state = self.group.share(lambda: self._read(path))
-        with _damage(path, self.run):
+        with checkpoint_damage(path, self.run.label):
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             for name in STATE:
@@ -233,7 +233,7 @@ class Training:
         return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
 
     def _read(self, path: Path) -> dict[str, Any]:
-        with _damage(path, self.run):
+        with checkpoint_damage(path, self.run.label):
             state = torch.load(path, map_location="cpu" if self.group.size > 1 else self.device, weights_only=True)
             owner = state["run"]
         if owner != self.run.hash:
@@ -242,14 +242,14 @@ class Training:
 
 
 @contextmanager
-def _damage(path: Path, run: Run) -> Iterator[None]:
-    """A torn checkpoint fails in many ways, all meaning the same."""
+def checkpoint_damage(path: Path, label: str) -> Iterator[None]:
+    """A torn checkpoint of a run fails in many ways, all meaning the same; a ValueError says so."""
     try:
         yield
     except (OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise ValueError(f"checkpoint {path} is damaged; delete it to start {run.label} anew") from error
+        raise ValueError(f"checkpoint {path} is damaged; delete it to start {label} anew") from error
 
 
 def build_model(run: Run, num_classes: int, input_size: tuple[int, int, int]) -> nn.Module:

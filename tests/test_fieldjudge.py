@@ -60,7 +60,7 @@ def test_untrained_gradients_do_not_settle_what_is_used():
 def test_location_is_judged_against_a_box_with_itself(two, ss, se):
     same = {"compared": "the same box, other images", "overlap": 0.6}
     both = (same, {"compared": "two boxes", "overlap": two})
-    rows = [{"model": m, "n": 2, **part} for m in ("ss", "SE") for part in both]
+    rows = [{"model": m, "n": 2, **part} for m in ("ResNet50 + ss", "SEResNet50") for part in both]
     shuffled, gated = fieldjudge.location_claims(pd.DataFrame(rows))
     assert (shuffled["verdict"], gated["verdict"]) == (ss, se)
     assert "by 0.60 of one seen twice" in shuffled["evidence"]

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
 from ssconv_lib import fieldpanels, fieldplots, figures
+from ssconv_lib.receptive_field import share
 
 LAYERS = ["stem", *(f"layer1.{i}" for i in range(7))]
 
@@ -104,8 +105,8 @@ def test_models_are_rows_and_layers_columns_and_a_lacking_layer_a_dash():
 def test_a_share_is_100_percent_only_where_every_pixel_is_at_least_half():
     assert [fieldpanels.percent(x) for x in (0, 0.001, 0.26, 0.995, 1)] == ["0 %", "< 1 %", "26 %", "> 99 %", "100 %"]
     values = torch.tensor([[0.49, 0.5], [0.51, 0.0]])
-    assert fieldpanels.share(values) == 0.5
-    assert fieldpanels.share(torch.tensor([[True, False], [False, False]])) == 0.25
+    assert share(values) == 0.5
+    assert share(torch.tensor([[True, False], [False, False]])) == 0.25
 
 
 def test_the_outline_follows_the_edges_of_pixels_and_is_drawn_only_where_it_is_given():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssconv_lib import SSConv2d, convert_to_ssconv
 from ssconv_lib.cut import features, in_box, in_features
-from ssconv_lib.effective import absolute_gradient, effective_field, frozen, settle, share_outside
+from ssconv_lib.effective import absolute_gradient, effective_field, settle, share_outside
 from ssconv_lib.listing import ListingConv2d
 from ssconv_lib.models import create_model
 from ssconv_lib.receptive_field import classical_size, iou, path_mass, reach
@@ -352,15 +352,15 @@ def test_the_effective_field_lies_within_the_reach_and_its_share_outside_is_coun
     torch.testing.assert_close(share[0], 1 - field[0][square].sum() / field[0].sum())
 
 
-def test_parameters_ask_for_gradients_again_after_an_error():
+def test_a_model_in_training_is_looked_at_as_in_evaluation_and_stays_as_it_was():
     model = networks()["chain"]
     model[0].bias.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="stop"), frozen(model):
-        assert not any(parameter.requires_grad for parameter in model.parameters())
-        raise RuntimeError("stop")
+    images = torch.randn(2, *SIZE)
+    expected = effective_field(model.eval(), ["3"], images, box=BOX)["3"]
+    assert torch.equal(effective_field(model.train(), ["3"], images, box=BOX)["3"], expected)
+    assert all(module.training for module in model.modules())
     assert [parameter.requires_grad for parameter in model.parameters()] == [True, False, True, True, True, True]
-    with pytest.raises(ValueError, match="training mode"):
-        effective_field(model.train(), ["3"], torch.zeros(1, *SIZE), box=BOX)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_an_untrained_network_settles_on_the_statistics_of_the_images():
