@@ -25,8 +25,8 @@ profile = "quick"
 # %%
 import pandas as pd
 
-from ssconv_lib import fieldjudge, fieldlearned, fieldnets, fieldplots, fieldstep
-from ssconv_lib import fieldtables, fieldviews
+from ssconv_lib import fieldjudge, fieldlearned, fieldlines, fieldnets, fieldplots
+from ssconv_lib import fieldstep, fieldtables, fieldviews
 from ssconv_lib import judge, paper, readable, sources, tables
 from ssconv_lib.book import Chapter
 
@@ -57,7 +57,8 @@ chapter.table(reach, "reach", reach.round(4))
 # %%
 layers = ["conv1", "layer1.0", "layer2.1", "layer3.1", "layer4.0"]
 shown = {name: {layer: maps[layer] for layer in layers} for name, maps in reached.items()}
-figure = fieldplots.map_grid(shown, fieldnets.BOX, label="reached")
+title = "Exact reach: what can change the units in the box"
+figure = fieldplots.map_grid(shown, fieldnets.BOX, title=title, label="reached")
 chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps", caption=False)
 
 # %% [markdown]
@@ -71,7 +72,7 @@ chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps", caption=False)
 layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3"]
 plain = reached["ResNet50"]
 outside = fieldtables.shares_outside(models, plain, images[:8], layers)
-figure = fieldplots.mass_outside(outside)
+figure = fieldlines.mass_outside(outside)
 chapter.figure(figure, outside, "mass_outside", caption=False)
 
 # %% [markdown]
@@ -101,7 +102,9 @@ chapter.table(location, "location", readable.readable(location))
 #
 # R* = argmin ‖M · (φ(σ(R) · x) − φ(x))‖² + β ‖σ(R)‖₁
 #
-# One R serves all images. (The printed bracket is set differently; the gradient is the same.)
+# One R serves all images. (The printed bracket is set differently; the gradient is the same.) Where the text leaves
+# it open, we read: the box in the layer's own units, its end left out; the network in evaluation; the squared error
+# summed over the box and its channels, in the mean over a batch; pixels hidden after normalisation.
 
 # %%
 sources.show(fieldstep.OptimisedField.step)
@@ -120,7 +123,8 @@ if trained:
     box = (first.box_low, first.box_high)
     where = f"box {first.box_low} to {first.box_high}"
     print(f"{tables.source(found)}; {where}, {first.iterations} iterations, batches of {first.batch}")
-    figure = fieldplots.map_grid(fieldviews.some_layers(trained), box, outlines=classical)
+    some, title = fieldviews.some_layers(trained), "Fig. 3: receptive fields by Eq. 4"
+    figure = fieldplots.map_grid(some, box, title=title, outlines=classical)
     chapter.figure(figure, fieldplots.grid_data(trained), "figure3")
 
 # %% [markdown]
@@ -129,7 +133,8 @@ if trained:
 # %%
 for number, network in fieldviews.figure_names(found[found.trained]).items():
     one = {network: trained[network]}
-    figure = fieldplots.map_grid(one, box, outlines=classical)
+    title = f"Fig. {number[-1]}: receptive field of {network} by Eq. 4"
+    figure = fieldplots.map_grid(one, box, title=title, outlines=classical)
     chapter.figure(figure, fieldplots.grid_data(one), number)
 
 # %% [markdown]
@@ -143,7 +148,7 @@ for number, network in fieldviews.figure_names(found[found.trained]).items():
 # %%
 sizes = fieldviews.optimised_sizes(found, exact)
 if len(sizes):
-    figure = fieldplots.sizes(sizes[sizes.trained])
+    figure = fieldlines.sizes(sizes[sizes.trained])
     chapter.figure(figure, sizes, "figure5a")
 
 # %% [markdown]
@@ -165,7 +170,7 @@ chapter.table(summary, "optimised", readable.readable(summary))
 # %%
 learned = fieldlearned.learned(having, "layerwise")
 if len(learned):
-    figure = fieldplots.learned(learned)
+    figure = fieldlines.learned(learned)
     chapter.figure(figure, learned, "learned", caption=False)
 
 # %% [markdown]
@@ -176,7 +181,8 @@ if len(learned):
 network, measures = fieldlearned.measures(chapter.profile, "layerwise", trained)
 if measures:
     own = summary[(summary.source == tables.source(found)) & (summary.model == network)]
-    figure = fieldplots.beside(measures, box, agreement=own)
+    title = f"What {network} sees: three answers"
+    figure = fieldplots.beside(measures, box, title=title, agreement=own)
     chapter.figure(figure, fieldplots.grid_data(measures), "beside")
 
 # %% [markdown]
@@ -201,7 +207,8 @@ for name, panels in settings.items():
     first = varied.iloc[0]
     network = fieldviews.network_text(first.model, first.alpha)
     one = {network: panels}
-    figure = fieldplots.map_grid(one, (first.box_low, first.box_high))
+    box, title = (first.box_low, first.box_high), f"Eq. 4 with another {name}"
+    figure = fieldplots.map_grid(one, box, title=title)
     chapter.figure(figure, fieldplots.grid_data(one), f"sensitivity_{name}")
 
 # %% [markdown]
@@ -212,7 +219,8 @@ for name, panels in settings.items():
 channelwise = chapter.fields("channelwise")
 boxes = fieldviews.by_box(channelwise, chapter.field_maps("channelwise"))
 if boxes:
-    figure = fieldplots.channelwise(*boxes)
+    title = "Fig. 4: receptive field of one channel, from two boxes"
+    figure = fieldplots.channelwise(*boxes, title=title)
     chapter.figure(figure, channelwise, "figure4")
 
 # %%

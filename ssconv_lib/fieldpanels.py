@@ -19,16 +19,19 @@ from .pictures import PAGE
 RED = "#C4161C"  # dark enough for grey print, where white to red is white to dark grey
 WHITE_TO_RED = LinearSegmentedColormap.from_list("field", ["white", RED])
 SIDE = 1.75  # inches, of the largest panel
-LEFT, RIGHT, GUTTER, TITLE, NUMBER, KEY = 0.55, 0.75, 0.12, 0.2, 0.22, 0.3  # inches
+LEFT, RIGHT, GUTTER, HEAD, TITLE, NUMBER, KEY = 0.55, 0.75, 0.12, 0.36, 0.2, 0.22, 0.3  # inches
 
 
-def sheet(titles: Sequence[int], across: int, left: float, label: str, key: str) -> tuple[Figure, list[list[Axes]]]:
+def sheet(
+    titles: Sequence[int], across: int, left: float, head: str, label: str, key: str
+) -> tuple[Figure, list[list[Axes]]]:
     """Lay out lines of square panels on a page, and a colour bar at the right of the first.
 
     Args:
         titles: Of each line of panels, how many lines of text stand above it.
         across: Panels in a line.
         left: Inches left of the panels.
+        head: Title of the figure.
         label: Of the colour bar.
         key: What the drawing's parts mean, for the lower left corner.
 
@@ -36,27 +39,28 @@ def sheet(titles: Sequence[int], across: int, left: float, label: str, key: str)
         The figure, and the axes of each line.
     """
     side = min(SIDE, (PAGE - left - RIGHT) / across - GUTTER)
-    height = sum(TITLE * title + side + NUMBER for title in titles) + KEY + 0.08
+    height = sum(TITLE * title + side + NUMBER for title in titles) + KEY + HEAD
     figure = plt.figure(figsize=(PAGE, height), layout="constrained")
     figure.set_layout_engine("none")  # of a figure that never had an engine, saving would make a new one
 
     def place(x: float, y: float, width: float, tall: float) -> Axes:  # inches from the upper left corner
         return figure.add_axes((x / PAGE, 1 - (y + tall) / height, width / PAGE, tall / height))
 
-    top, axes = 0.08, []
+    top, axes = HEAD, []
     for title in titles:
         top += TITLE * title
         axes.append([place(left + number * (side + GUTTER), top, side, side) for number in range(across)])
         top += side + NUMBER
     colours = ScalarMappable(cmap=WHITE_TO_RED)
     colours.set_clim(0, 1)
-    first = 0.08 + TITLE * titles[0]
+    first = HEAD + TITLE * titles[0]
     scale = place(left + across * (side + GUTTER) + 0.06, first, 0.1, side)
     bar = figure.colorbar(colours, cax=scale, ticks=(0, 0.5, 1))
     bar.ax.tick_params(labelsize=7.5, length=2)
     bar.ax.set_title(label, fontsize=8, fontweight="normal", pad=7, loc="left")
     bar.outline.set_linewidth(0.6)
     figure.text(0.1 / PAGE, 0.07 / height, key, fontsize=7.5, color=GREY, va="bottom")
+    figure.text(0.1 / PAGE, 1 - 0.08 / height, head, fontsize=11, fontweight="bold", va="top")
     return figure, axes
 
 
@@ -88,13 +92,11 @@ def write_below(ax: Axes, text: str) -> None:
     ax.set_xlabel(text, fontsize=7.5, labelpad=2)
 
 
-def name_row(ax: Axes, name: str, note: str) -> None:
-    """Write a name upright at the left of a panel, and a note, or "", between them."""
+def name_row(ax: Axes, name: str) -> None:
+    """Write a name upright at the left of a panel."""
     text = {"rotation": 90, "ha": "right", "va": "center", "transform": ax.transAxes, "fontsize": 8.5}
     width = ax.get_position().width * PAGE  # inches
-    ax.text(-(0.22 if note else 0.08) / width, 0.5, name, fontweight="bold", **text)
-    if note:
-        ax.text(-0.06 / width, 0.5, note, **{**text, "fontsize": 7}, color=GREY)
+    ax.text(-0.08 / width, 0.5, name, fontweight="bold", **text)
 
 
 def border(region: Tensor) -> list[list[tuple[float, float]]]:

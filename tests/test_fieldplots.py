@@ -8,7 +8,7 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
-from ssconv_lib import fieldpanels, fieldplots, figures
+from ssconv_lib import fieldlines, fieldpanels, fieldplots, figures
 from ssconv_lib.receptive_field import share
 
 LAYERS = ["stem", *(f"layer1.{i}" for i in range(7))]
@@ -47,13 +47,13 @@ def pixel(figure, ax, row, column):
 @pytest.mark.parametrize("size", [24, 32, 64, 224])
 def test_0_is_white_and_1_red_and_no_value_is_smoothed(size):
     m = square(2, size // 2, size)
-    figure = fieldplots.map_grid({"ResNet50": {"stem": m}}, (size - 4, size - 2))
+    figure = fieldplots.map_grid({"ResNet50": {"stem": m}}, (size - 4, size - 2), title="A title")
     (ax,) = maps_in(figure)
     assert figure.get_size_inches()[0] == 7.5
     assert ax.images[0].get_interpolation() == "nearest"
     np.testing.assert_allclose(pixel(figure, ax, size // 4, size // 4), to_rgb(fieldpanels.RED), atol=0.01)
     np.testing.assert_allclose(pixel(figure, ax, size * 2 // 3, size // 4), (1, 1, 1), atol=0.01)
-    half = fieldplots.map_grid({"ResNet50": {"stem": torch.full((8, 8), 0.5)}}, (6, 8))
+    half = fieldplots.map_grid({"ResNet50": {"stem": torch.full((8, 8), 0.5)}}, (6, 8), title="A title")
     middle = (np.array(to_rgb(fieldpanels.RED)) + 1) / 2
     np.testing.assert_allclose(pixel(half, maps_in(half)[0], 2, 2), middle, atol=0.02)
 
@@ -65,7 +65,7 @@ def test_white_to_red_gets_darker_in_grey_print_all_the_way():
 
 
 def test_the_box_is_blue_and_half_open():
-    figure = fieldplots.map_grid({"ResNet50": {"stem": square(8, 12)}}, (8, 12))
+    figure = fieldplots.map_grid({"ResNet50": {"stem": square(8, 12)}}, (8, 12), title="A title")
     (box,) = maps_in(figure)[0].patches
     assert (*box.get_xy(), box.get_width(), box.get_height()) == (7.5, 7.5, 4, 4), "pixels 8 to 11, edge to edge"
     assert box.get_edgecolor()[:3] == pytest.approx(to_rgb(figures.BLUE))
@@ -74,7 +74,7 @@ def test_the_box_is_blue_and_half_open():
 
 def test_a_single_model_goes_on_in_further_lines_with_a_title_each():
     maps = {layer: square(0, i + 1) for i, layer in enumerate(LAYERS)}
-    figure = fieldplots.map_grid({"ResNet50": maps}, (8, 12))
+    figure = fieldplots.map_grid({"ResNet50": maps}, (8, 12), title="A title")
     panels = maps_in(figure)
     assert [shown(ax)[0] for ax in panels] == ["conv1", *(f"conv2_{i}" for i in range(1, 8))]
     tops = [round(ax.get_position().y1, 6) for ax in panels]
@@ -84,21 +84,21 @@ def test_a_single_model_goes_on_in_further_lines_with_a_title_each():
         np.testing.assert_array_equal(shown(ax)[2], m)
     names = [text.get_text() for ax in panels for text in ax.texts]
     assert names == ["ResNet50"] * 2, "at the left of each line"
-    lower = fieldplots.map_grid({"ResNet50": dict(list(maps.items())[:6])}, (8, 12))
+    lower = fieldplots.map_grid({"ResNet50": dict(list(maps.items())[:6])}, (8, 12), title="A title")
     assert lower.get_size_inches()[1] < figure.get_size_inches()[1]
 
 
 def test_models_are_rows_and_layers_columns_and_a_lacking_layer_a_dash():
     full = {"stem": square(0, 12), "layer1.0": square(0, 24)}
     rows = {"ResNet50": full, "SEResNet50": {"layer1.0": square(0, 1)}}
-    figure = fieldplots.map_grid(rows, (8, 12), row_notes={"SEResNet50": "untrained"})
+    figure = fieldplots.map_grid(rows, (8, 12), title="A title")
     panels = maps_in(figure)
     assert [shown(ax)[:2] for ax in panels] == [("conv1", "25 %"), ("conv2_1", "100 %"), ("", "< 1 %")]
     upper, lower = panels[1].get_position(), panels[2].get_position()
     assert upper.x0 == pytest.approx(lower.x0)
     assert upper.y0 > lower.y1
     first = next(ax for ax in figure.axes if not ax.images and ax.texts)
-    assert {text.get_text() for text in first.texts} == {"SEResNet50", "untrained", "–"}
+    assert {text.get_text() for text in first.texts} == {"SEResNet50", "–"}
     assert not any(spine.get_visible() for spine in first.spines.values())
 
 
@@ -123,14 +123,17 @@ def test_the_outline_follows_the_edges_of_pixels_and_is_drawn_only_where_it_is_g
     wide[0, 5] = True
     assert [(5.5, -0.5), (5.5, 0.5)] in fieldpanels.border(wide), "at the image's border too; x before y"
     maps = {"stem": square(0, 12), "layer1.0": square(0, 24)}
-    figure = fieldplots.map_grid({"ResNet50": maps}, (8, 12), outlines={"layer1.0": region}, outlined="exact reach")
+    figure = fieldplots.map_grid({"ResNet50": maps}, (8, 12), outlines={"layer1.0": region}, title="A title")
     lines = [[c for c in ax.collections if isinstance(c, LineCollection)] for ax in maps_in(figure)]
     assert [len(of) for of in lines] == [0, 1]
-    assert "dashed: exact reach" in figure.texts[0].get_text()
+    assert "dashed: classical receptive field" in figure.texts[0].get_text()
+    assert figure.texts[1].get_text() == "A title"
 
 
 def test_the_colour_bar_goes_from_0_to_1_and_has_its_label():
-    figure = fieldplots.map_grid({"ResNet50": {"stem": 0.3 * square(0, 9)}}, (8, 12), label="mean σ(R)")
+    figure = fieldplots.map_grid(
+        {"ResNet50": {"stem": 0.3 * square(0, 9)}}, (8, 12), label="mean σ(R)", title="A title"
+    )
     bar = next(ax for ax in figure.axes if ax.get_title(loc="left") == "mean σ(R)")
     assert bar.get_ylim() == (0, 1)
     assert maps_in(figure)[0].images[0].get_clim() == (0, 1), "not the map's own range"
@@ -146,15 +149,15 @@ def test_the_colour_bar_goes_from_0_to_1_and_has_its_label():
 )
 def test_what_is_no_map_is_refused(m, message):
     with pytest.raises(ValueError, match=message):
-        fieldplots.map_grid({"ResNet50": {"stem": m}}, (2, 4))
+        fieldplots.map_grid({"ResNet50": {"stem": m}}, (2, 4), title="A title")
     with pytest.raises(ValueError, match="no map to draw"):
-        fieldplots.map_grid({"ResNet50": {}}, (2, 4))
+        fieldplots.map_grid({"ResNet50": {}}, (2, 4), title="A title")
 
 
 def test_channelwise_draws_values_from_the_threshold_on_as_1_and_each_box_in_its_panel():
     values = torch.tensor([[0.05, 0.1], [0.4, 0.0]]).repeat_interleave(8, 0).repeat_interleave(8, 1)
     boxes = [(8, 12), (12, 16)]
-    figure = fieldplots.channelwise([[values, values]] * 2, boxes, ["ResNet50 + ss", "SEResNet50"])
+    figure = fieldplots.channelwise([[values, values]] * 2, boxes, ["ResNet50 + ss", "SEResNet50"], title="A title")
     panels = maps_in(figure)
     assert [shown(ax)[0] for ax in panels] == [
         "(a) ResNet50 + ss,\nbox 8–12",
@@ -168,7 +171,7 @@ def test_channelwise_draws_values_from_the_threshold_on_as_1_and_each_box_in_its
         assert drawn[::8, ::8].ravel().tolist() == pytest.approx([0.05, 1, 1, 0])
         assert shown(ax)[1] == "50 %"
     with pytest.raises(ValueError, match=r"maps has \[1, 2\] maps: expected one for each of 2 boxes in 2 models"):
-        fieldplots.channelwise([[values], [values, values]], boxes, ["a", "b"])
+        fieldplots.channelwise([[values], [values, values]], boxes, ["a", "b"], title="A title")
 
 
 def test_displayed_keeps_the_order_and_goes_from_0_to_1():
@@ -186,7 +189,7 @@ def test_beside_has_a_row_a_measure_and_the_agreement_below_the_last():
     layers = {"stem": square(6, 14), "layer1.0": square(4, 16)}
     measures = {"exact reach": {name: m > 0 for name, m in layers.items()}, "Eq. 4": layers}
     agreement = pd.DataFrame({"layer": ["conv1", "conv2_1"], "iou": [1, 0.876]})
-    figure = fieldplots.beside(measures, (8, 12), agreement=agreement)
+    figure = fieldplots.beside(measures, (8, 12), agreement=agreement, title="A title")
     assert [shown(ax)[:2] for ax in maps_in(figure)] == [
         ("conv1", ""),
         ("conv2_1", ""),
@@ -195,7 +198,7 @@ def test_beside_has_a_row_a_measure_and_the_agreement_below_the_last():
     ]
     np.testing.assert_array_equal(shown(maps_in(figure)[0])[2], layers["stem"])
     with pytest.raises(ValueError, match="agreement has 'conv1' more than once"):
-        fieldplots.beside(measures, (8, 12), agreement=pd.concat([agreement, agreement]))
+        fieldplots.beside(measures, (8, 12), agreement=pd.concat([agreement, agreement]), title="A title")
 
 
 def size_table():
@@ -211,7 +214,7 @@ def size_table():
 
 
 def test_sizes_have_a_panel_a_kind_and_lines_that_stay_apart_where_they_lie_on_each_other():
-    figure = fieldplots.sizes(size_table())
+    figure = fieldlines.sizes(size_table())
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["σ(R) ≥ .5", "exact reach"]
     for ax in figure.axes:
         assert ax.get_ylim() == (0, 1)
@@ -238,7 +241,7 @@ def test_sizes_have_a_panel_a_kind_and_lines_that_stay_apart_where_they_lie_on_e
 
 def test_sizes_without_a_column_trained_are_all_filled():
     data = size_table().query("trained").drop(columns="trained")
-    figure = fieldplots.sizes(data)
+    figure = fieldlines.sizes(data)
     assert {line.get_markerfacecolor() for ax in figure.axes for line in ax.lines}.isdisjoint({"white"})
     assert "untrained" not in [text.get_text() for text in figure.legends[0].texts]
 
@@ -247,7 +250,7 @@ def test_mass_outside_has_a_line_for_each_model_and_measure_on_a_log_scale():
     columns = ["model", "measure", "layer", "share", "low", "high"]
     rows = [("ss", "squared", "conv2_1", 0.1, 0.05, 0.15), ("ss", "squared", "conv3_1", 0.2, 0.15, 0.25)]
     rows += [("ss", "absolute", "conv2_1", 0.4, 0.3, 0.5), ("SE", "squared", "conv2_1", 0.001, 0, 0.002)]
-    figure = fieldplots.mass_outside(pd.DataFrame(rows, columns=columns))
+    figure = fieldlines.mass_outside(pd.DataFrame(rows, columns=columns))
     (ax,) = figure.axes
     lines = {line.get_label(): line for line in ax.lines}
     assert lines["ss, squared"].get_ydata().tolist() == [0.1, 0.2]
@@ -268,7 +271,7 @@ def test_learned_points_from_before_to_after_and_tells_more_from_less_by_colour(
         {**base, "layer": "b", "untrained": 0.1, "untrained_low": 0.09, "untrained_high": 0.11, "trained": 0.01}
         | {"trained_low": 0.0, "trained_high": 0.02},
     ]
-    (ax,) = fieldplots.learned(pd.DataFrame(rows)).axes
+    (ax,) = fieldlines.learned(pd.DataFrame(rows)).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [float(line.get_xdata()[0]) for line in dots] == [0.1, 0.2, 0.1, 0.01]
@@ -300,7 +303,7 @@ def test_blocks_at_the_edge_are_means_of_what_is_there():
 @pytest.mark.filterwarnings("error")
 def test_a_sheet_is_saved_as_it_was_laid_out(tmp_path):
     rows = {"ResNet50": {"stem": square(8, 12)}}
-    figure = fieldplots.map_grid(rows, (8, 12))
+    figure = fieldplots.map_grid(rows, (8, 12), title="A title")
     before = maps_in(figure)[0].get_position().bounds
     figures.save(figure, fieldplots.grid_data(rows), tmp_path / "fig3")
     assert maps_in(figure)[0].get_position().bounds == before
@@ -310,7 +313,7 @@ def test_a_sheet_is_saved_as_it_was_laid_out(tmp_path):
 def test_no_text_of_a_sheet_leaves_the_page_or_lies_on_another():
     maps = {layer: square(0, i + 1) for i, layer in enumerate(LAYERS)}
     rows = {"ResNet50": maps, "ResNet50 + ss": maps}
-    figure = fieldplots.map_grid(rows, (8, 12), outlines=maps, row_notes={"ResNet50": "trained"})
+    figure = fieldplots.map_grid(rows, (8, 12), outlines=maps, title="A title")
     figures.caption_profile(figure, "laptop")
     figure.canvas.draw()
     texts = [t for t in figure.findobj(plt.Text) if t.get_text() and t.get_visible()]
