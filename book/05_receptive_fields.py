@@ -59,7 +59,7 @@ layers = ["conv1", "layer1.0", "layer2.1", "layer3.1", "layer4.0"]
 shown = {name: {layer: maps[layer] for layer in layers} for name, maps in reached.items()}
 title = "Exact reach: what can change the units in the box"
 figure = fieldplots.map_grid(shown, fieldnets.BOX, title=title, label="reached")
-chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps", caption=False)
+chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps")
 
 # %% [markdown]
 # ## The gradient: how much each pixel counts
@@ -73,7 +73,7 @@ layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3"]
 plain = reached["ResNet50"]
 outside = fieldtables.shares_outside(models, plain, images[:8], layers)
 figure = fieldlines.mass_outside(outside)
-chapter.figure(figure, outside, "mass_outside", caption=False)
+chapter.figure(figure, outside, "mass_outside")
 
 # %% [markdown]
 # Shuffling brings in more than the share of *paths* from there, a matter of α and depth. Gates bring in little,

@@ -1,5 +1,7 @@
 """The claims of Sec. 5.1 against what was found: each gives a row with the claim, the evidence and the verdict."""
 
+import math
+
 import pandas as pd
 
 from .fieldnets import GATED, PLAIN, SHUFFLED
@@ -101,4 +103,5 @@ def optimised_claims(summary: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    """A share to two digits; from a tenth on to a tenth of a percent, rounded down, since 100 % means all."""
+    return f"{math.floor(1000 * share) / 10:g} %" if share >= 0.1 else f"{100 * share:.2g} %"
