@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from .controls import FORMS, check_control, controlled, draw_control
 from .fastpath import in_graph, in_place
 from .inplace import Moves
 from .seeds import mixed_seed
@@ -61,6 +62,7 @@ class SSConv2d(nn.Conv2d):
             global generators are left as `nn.Conv2d` leaves them.
         fast: Shuffle inside the input where that is safe; False always copies it. The results are the same. The
             attribute of this name can be set at any time.
+        control: "none", or an experiment's control in place of P, one of `controls.CONTROLS`; fixed at construction.
         device: As in `nn.Conv2d`; π is drawn on the CPU and then sent there.
         dtype: As in `nn.Conv2d`.
 
@@ -96,6 +98,7 @@ class SSConv2d(nn.Conv2d):
         layout: str = "auto",
         seed: int | None = None,
         fast: bool = True,
+        control: str = "none",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -115,7 +118,7 @@ class SSConv2d(nn.Conv2d):
             device=device,
             dtype=dtype,
         )
-        self._set_shuffle(alpha, size, layout, seed, fast)
+        self._set_shuffle(alpha, size, layout, seed, fast, control)
 
     @classmethod
     def from_conv(
@@ -127,6 +130,7 @@ class SSConv2d(nn.Conv2d):
         layout: str = "auto",
         seed: int | None = None,
         fast: bool = True,
+        control: str = "none",
         name: str = "",
     ) -> "SSConv2d":
         """Return the ss convolution that shares a plain one's parameters (the same objects), hooks and flags."""
@@ -136,13 +140,14 @@ class SSConv2d(nn.Conv2d):
         state = conv.__getstate__()  # without what torch.compile left on it
         layer.__dict__.update({key: copy.copy(v) if isinstance(v, dict | set) else v for key, v in state.items()})
         layer.name = name
-        layer._set_shuffle(alpha, _pair(spatial_size), layout, seed, fast)
+        layer._set_shuffle(alpha, _pair(spatial_size), layout, seed, fast, control)
         return layer
 
     def _set_shuffle(
-        self, alpha: float, size: tuple[int, int] | None, layout: str, seed: int | None, fast: bool
+        self, alpha: float, size: tuple[int, int] | None, layout: str, seed: int | None, fast: bool, control: str
     ) -> None:
         self.alpha = alpha
+        self.control = check_control(control)
         self.fast = fast
         self.layout = resolve_layout(layout, self.groups)
         self.shuffled = channel_slice(self.in_channels, alpha, self.layout)
@@ -157,12 +162,15 @@ class SSConv2d(nn.Conv2d):
             raise ValueError(f"seed={seed!r}: expected an integer from 0 to 2**63 - 1, or None")
         if seed is None:
             seed = mixed_seed(torch.initial_seed(), next(_drawn))
-        m = self.num_shuffled * size[0] * size[1] if self.num_shuffled else 0
-        self.register_buffer("permutation", draw_permutation(m, int(seed)).to(self.weight.device))
+        drawn = draw_control(control, self.num_shuffled, size or (0, 0), int(seed))
+        self.register_buffer("permutation", drawn.to(self.weight.device))
+        if control == "fresh":
+            self._fresh_seed = int(seed)
+            self.register_buffer("draws", torch.zeros((), dtype=torch.int64, device=self.weight.device))
         self._checked = None
         rest = (self.in_channels - self.num_shuffled) % max(self.num_shuffled, 1)
         reorders = self.layout == "listing" and rest != 0
-        self._has_fast_path = self._is_ours and self.num_shuffled > 0 and not reorders
+        self._has_fast_path = self._is_ours and self.num_shuffled > 0 and not reorders and control not in FORMS
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Note whether a subclass has another shuffle or convolution, which the fast path would pass by."""
@@ -196,9 +204,20 @@ class SSConv2d(nn.Conv2d):
         self._check_input(input)
         if not self.num_shuffled:
             return input
-        self._check_permutation()
-        shuffled = spatial_shuffle(input, self.permutation, self.shuffled)
+        if self.control in FORMS:
+            shuffled = controlled(self.control, input, self.shuffled, self._drawn_now())
+        else:
+            self._check_permutation()
+            shuffled = spatial_shuffle(input, self.permutation, self.shuffled)
         return listing_order(shuffled, self.num_shuffled) if self.layout == "listing" else shuffled
+
+    def _drawn_now(self) -> Tensor:
+        """π, or with control="fresh" that of this forward: a function of the seed and of how many there have been."""
+        if self.control != "fresh":
+            return self.permutation
+        number = int(self.draws)
+        self.draws.add_(1)
+        return draw_permutation(len(self.permutation), mixed_seed(self._fresh_seed, number)).to(self.draws.device)
 
     def _check_input(self, input: Tensor) -> None:
         if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
@@ -271,8 +290,9 @@ class SSConv2d(nn.Conv2d):
         if ours in state_dict and not state_dict[ours].is_meta:
             self._refuse_unless_permutation(state_dict[ours], f"SSConv2d {prefix[:-1]!r}")
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-        if ours in missing:
-            missing.remove(ours)
+        for own in (ours, prefix + "draws"):
+            if own in missing:
+                missing.remove(own)
 
     def __getstate__(self) -> dict:
         """Leave out which buffer was checked, and what was derived from it: a copy has another."""
@@ -285,6 +305,7 @@ class SSConv2d(nn.Conv2d):
             f"{super().extra_repr()}, alpha={self.alpha}, layout={self.layout},"
             f" shuffled={self.num_shuffled}/{self.in_channels}, spatial_size={size}"
             + ("" if self.fast else ", fast=False")
+            + ("" if self.control == "none" else f", control={self.control}")
         )
 
 

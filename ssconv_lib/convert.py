@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .controls import check_control
 from .conv import SSConv2d
 from .seeds import mixed_seed
 from .shuffle import channel_slice, check_alpha, resolve_layout
@@ -50,6 +51,7 @@ def convert_to_ssconv(
     seed: int = 0,
     replace: str | Chooser = "paper",
     fast: bool = True,
+    control: str = "none",
 ) -> nn.Module:
     """Replace a model's convolutions by ss convolutions, in place, and return the model.
 
@@ -69,6 +71,7 @@ def convert_to_ssconv(
             component `se`); "stride" leaves plain those with stride > 1 and gates; "all" just gates. Or a function
             of (qualified name, convolution) that says whether to replace.
         fast: Of the layers, see `SSConv2d`.
+        control: Of the layers, see `SSConv2d`.
 
     Raises:
         ValueError: the model holds ss convolutions already; a convolution that would shuffle is used at two sizes
@@ -79,6 +82,7 @@ def convert_to_ssconv(
     """
     check_alpha(alpha)
     resolve_layout(layout)
+    check_control(control)
     wanted = _chooser(replace)
     if any(isinstance(module, SSConv2d) for module in model.modules()):
         raise ValueError("the model holds ss convolutions already; convert the plain model, and only once")
@@ -87,7 +91,7 @@ def convert_to_ssconv(
     if unreached := [own[0] for conv, own in names.items() if type(conv) is nn.Conv2d and conv not in sizes]:
         warnings.warn(f"not reached by a forward, so left plain: {', '.join(unreached)}", stacklevel=2)
     first = next(iter(sizes), None)  # of any kind: a stem of a subclass is the stem all the same
-    options = {"alpha": alpha, "layout": layout, "fast": fast}
+    options = {"alpha": alpha, "layout": layout, "fast": fast, "control": control}
     layers = {
         conv: _replacement(conv, names[conv], sizes[conv], seed, options)
         for conv in sizes

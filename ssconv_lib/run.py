@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
+from .controls import CONTROLS
 from .convert import READINGS
 from .data import DataSpec, parse_spec
 from .fields import check_at_least, check_types, digest, expect, from_mapping, without_defaults
@@ -39,6 +40,7 @@ class Run:
             Evaluation is in fp32 always.
         bn_batch: Images a forward, over which batch norm takes its statistics; a step adds up the gradients of
             `batch_size / bn_batch` forwards, in one process or spread over several. None is a step of one forward.
+        control: "none", or what the layers do in place of the shuffle, see `controls`.
         protocol: Version of the training code.
     """
 
@@ -58,6 +60,7 @@ class Run:
     nesterov: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     bn_batch: int | None = None
+    control: str = "none"
     protocol: int = 1
 
     def __post_init__(self) -> None:
@@ -68,6 +71,7 @@ class Run:
         check_at_least(self, seed=0, epochs=1, batch_size=1, momentum=0, weight_decay=0, protocol=1)
         expect(self, "model", self.model in model_names(), f"one of {', '.join(model_names())}")
         expect(self, "layout", self.layout in LAYOUTS, f"one of {', '.join(LAYOUTS)}")
+        expect(self, "control", self.control in CONTROLS, f"one of {', '.join(CONTROLS)}")
         expect(self, "replace", self.replace in READINGS, f"one of {', '.join(READINGS)}")
         expect(self, "seed", self.seed < 2**63, "below 2**63")
         expect(self, "pi_seed", self.pi_seed is None or 0 <= self.pi_seed < 2**63, "0 or more, below 2**63")
@@ -101,7 +105,7 @@ class Run:
         if self.bn_batch == self.batch_size:
             fields.pop("bn_batch", None)
         if self.alpha == 0:
-            fields = {name: v for name, v in fields.items() if name not in ("layout", "replace", "pi_seed")}
+            fields = {name: v for name, v in fields.items() if name not in ("layout", "replace", "pi_seed", "control")}
         return fields
 
     @property

@@ -43,8 +43,9 @@ def frame(profile: Profile, study: str, store: RecordStore | None = None) -> pd.
     Returns:
         Columns: profile, the fields of the run (data as its name, or its folder's), `error`, `top5_error` (of image
         folders) and `best_error` in percent, `best_epoch`, `evaluated_on`, `n_images`, `pixels` (of image folders),
-        `n_train` (training images), `seconds` (training and evaluation), `train_seconds` (None if it went on on
-        another kind of machine), `device`, `processes`, `hash`. Without records the columns are there and no row.
+        `distance`, `exact` and `size` (of generated images), `n_train` (training images), `seconds` (training and
+        evaluation), `train_seconds` (None if it went on on another kind of machine), `device`, `processes`, `hash`.
+        Without records the columns are there and no row.
     """
     store = store or RecordStore(profile.name)
     rows = [_row(profile, run, record) for run in profile.runs(study) if (record := store.get(run))]
@@ -58,7 +59,8 @@ def empty_frame() -> pd.DataFrame:
 
 _RUN_FIELDS = [field.name for field in dataclasses.fields(Run)]
 _FINAL = ("error", "top5_error", "best_error", "best_epoch", "evaluated_on", "n_images")
-_MADE = ("pixels", "n_train", "seconds", "train_seconds", "device", "processes")
+_GENERATED = ("distance", "exact", "size")  # of generated images
+_MADE = ("pixels", *_GENERATED, "n_train", "seconds", "train_seconds", "device", "processes")
 _COLUMNS = ("profile", *_RUN_FIELDS, *_FINAL, *_MADE, "hash")
 
 
@@ -69,6 +71,7 @@ def _row(profile: Profile, run: Run, record: dict[str, Any]) -> dict[str, Any]:
         "data": getattr(run.data, "folder", run.data.name),  # which images, not just that they are in a folder
         **{name: record["final"].get(name) for name in _FINAL},
         "pixels": getattr(run.data, "pixels", None),
+        **{name: getattr(run.data, name, None) for name in _GENERATED},
         "n_train": record.get("n_train"),
         "seconds": sum(record["seconds"].values()),
         "train_seconds": record["seconds"]["train"] if _made_on_one(record) else None,

@@ -264,6 +264,7 @@ def build_model(run: Run, num_classes: int, input_size: tuple[int, int, int]) ->
             layout=run.layout,
             replace=run.replace,
             seed=run.seed if run.pi_seed is None else run.pi_seed,
+            control=run.control,
         )
     return model.to(memory_format=torch.channels_last)
 

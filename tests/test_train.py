@@ -178,6 +178,15 @@ def test_stopping_at_every_step_and_going_on_gives_the_same_record(measured, tmp
     assert same(result, measured)
 
 
+def test_a_new_permutation_each_forward_goes_on_where_it_was(tmp_path):
+    run = dataclasses.replace(RUN, alpha=0.25, control="fresh")
+    checkpoint = tmp_path / "run.pt"
+    while (result := fit(run, Machine(should_stop=lambda: True), checkpoint=checkpoint)) is None:
+        pass
+    assert same(result, fit(run))
+    assert not same(result, fit(dataclasses.replace(run, control="none")))
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     checkpoint = tmp_path / "run.pt"
     fit(RUN, Machine(should_stop=lambda: True), checkpoint=checkpoint)

@@ -67,6 +67,7 @@ def create_model(
     layout: str = "auto",
     replace: str | Callable[[str, nn.Conv2d], bool] = "paper",
     seed: int = 0,
+    control: str = "none",
 ) -> nn.Module:
     """Build a network by name; with alpha > 0, its convolutions become `SSConv2d` (Sec. 4.1 of the paper).
 
@@ -81,6 +82,7 @@ def create_model(
         layout: which channels are shuffled, see `SSConv2d`.
         replace: which convolutions are replaced, see `convert_to_ssconv`.
         seed: seed of the permutations π alone.
+        control: what the layers do in place of the shuffle, see `SSConv2d`.
 
     Returns:
         The network in training mode; maps (N, C, H, W) to (N, num_classes). One with an attention branch gives two
@@ -101,4 +103,5 @@ def create_model(
     if alpha == 0:
         return model
     size = default_size if input_size is None else input_size
-    return convert_to_ssconv(model, alpha, input_size=size, layout=layout, seed=seed, replace=replace)
+    options = {"layout": layout, "seed": seed, "replace": replace, "control": control}
+    return convert_to_ssconv(model, alpha, input_size=size, **options)

@@ -1,0 +1,90 @@
+"""Controls of the shuffle, none of them the paper's: what else P may do to the shuffled channels at the same cost.
+
+Each takes one thing away from P of Eq. 2. Four are permutations like any other, held in the layer's buffer:
+"per_channel" moves no value to another channel, "windows" none out of its window of 4x4 pixels, "roll" moves all values
+by half of the map, circularly, and "shift" by one pixel, a quarter of the channels each way (ShiftViT's partial shift,
+Wang et al. 2022, but for the border, which is circular here). "fresh" draws a new π in every forward, so that there is
+no wiring to be learned. Two are no permutations: "zeroed" leaves nothing of the shuffled channels, and "mean" puts each
+channel's mean over positions into all of them, which is global context without places.
+"""
+
+import torch
+from torch import Tensor
+
+from .seeds import mixed_seed
+from .shuffle import draw_permutation, spatial_shuffle
+
+WINDOW = 4  # pixels a side; what doesn't divide leaves smaller windows at the border
+FORMS = ("fresh", "zeroed", "mean")  # that no buffer of Eq. 2 can hold
+CONTROLS = ("none", "per_channel", "windows", "roll", "shift", *FORMS)
+
+
+def check_control(control: str) -> str:
+    """Return the control.
+
+    Raises:
+        ValueError: it is none of `CONTROLS`.
+    """
+    if control not in CONTROLS:
+        raise ValueError(f"control={control!r}: expected one of {', '.join(map(repr, CONTROLS))}")
+    return control
+
+
+def draw_control(control: str, channels: int, size: tuple[int, int], seed: int) -> Tensor:
+    """Draw the permutation of a control, for channels of this (H, W), in (c, h, w) order.
+
+    Args:
+        control: One of `CONTROLS`; "none" and those without a permutation of their own give π of Eq. 2.
+        channels: The shuffled ones.
+        size: (H, W).
+        seed: "roll" and "shift" don't depend on it.
+
+    Returns:
+        LongTensor of shape (channels · H · W,), to be used as out[k] = in[permutation[k]].
+    """
+    height, width = size
+    area = height * width
+    places = torch.arange(channels * area, device="cpu").view(channels, height, width)  # (c, h, w)
+    if control == "per_channel":
+        drawn = [draw_permutation(area, mixed_seed(seed, channel)) + channel * area for channel in range(channels)]
+        return torch.cat([*drawn, places[:0].reshape(-1)])
+    if control == "windows":
+        return _within_windows(places, seed)
+    if control == "roll":
+        return places.roll((height // 2, width // 2), (1, 2)).reshape(-1)
+    if control == "shift":
+        steps = ((1, 0), (-1, 0), (0, 1), (0, -1))  # a quarter of the channels each way
+        moved = [plane.roll(steps[channel % 4], (0, 1)).reshape(-1) for channel, plane in enumerate(places)]
+        return torch.cat([*moved, places[:0].reshape(-1)])
+    return draw_permutation(channels * area, seed)
+
+
+def _within_windows(places: Tensor, seed: int) -> Tensor:
+    """A permutation over all channels and positions of each window."""
+    result = places.clone()
+    for number, rows in enumerate(range(0, places.shape[1], WINDOW)):
+        for other, columns in enumerate(range(0, places.shape[2], WINDOW)):
+            window = (slice(None), slice(rows, rows + WINDOW), slice(columns, columns + WINDOW))
+            own = places[window].reshape(-1)
+            order = draw_permutation(len(own), mixed_seed(seed, number, other))
+            result[window] = own[order].view(places[window].shape)
+    return result.reshape(-1)
+
+
+def controlled(control: str, x: Tensor, chosen: slice, permutation: Tensor) -> Tensor:
+    """Do what one of `FORMS` does to the chosen channels of x.
+
+    Args:
+        control: "fresh", "zeroed" or "mean".
+        x: Tensor[..., C, H, W].
+        chosen: The channels.
+        permutation: For "fresh", the one drawn for this forward.
+
+    Returns:
+        A new tensor like x.
+    """
+    if control == "fresh":
+        return spatial_shuffle(x, permutation, chosen)
+    values = x[..., chosen, :, :]  # (..., s, H, W)
+    put = torch.zeros_like(values) if control == "zeroed" else values.mean((-2, -1), keepdim=True).expand_as(values)
+    return torch.slice_scatter(x, put, dim=-3, start=chosen.start, end=chosen.stop, step=chosen.step)
