@@ -1,0 +1,247 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Beyond the paper: what does the shuffle's work?
+#
+# Suppose shuffling helps. Is it the fixed wiring, as the paper's comparison with horizontal connections in the visual
+# cortex has it? Any global context? Or the noise, which keeps a network from leaning on single channels? The paper
+# doesn't ask. Each explanation forbids something, so each can be tried.
+#
+# **What you will see.** Where plain convolution ends and what reaches further; controls that take one property of the
+# shuffle away at a time; trained networks whose wiring is swapped; what shuffling costs when images move, change their
+# size or get worse; and how far chance alone carries a comparison.
+#
+# **What it costs.** `quick` trains some twenty small networks, in two to three minutes on two cores. The other profiles
+# draw stored records and answers, without images.
+
+# %% tags=["parameters"]
+profile = "quick"
+
+# %%
+import pandas as pd
+from IPython.display import display
+
+from ssconv_lib import contours, controlplots, controls, controltables, judge
+from ssconv_lib import mechanismplots, mechanismtables, readable, selection, sources
+from ssconv_lib import stats, usagejudge, usageplots, usagetables, usageweights
+from ssconv_lib.book import Chapter
+
+chapter = Chapter("07", profile)
+chapter.heading()
+
+# %% [markdown]
+# ## Where does plain convolution end?
+#
+# Two coloured patches lie on noise; the class says whether their colours agree. Here they are at *one* distance from each
+# other. If no unit sees both, global average pooling only adds up what was seen of each, and the task can't be
+# solved. So the theoretical receptive field makes a prediction: a border, between distances that can be solved and those
+# that can't. A network deep enough to see everything has none.
+
+# %%
+mechanism = chapter.records("mechanism")
+cells = mechanismtables.cells(mechanism)
+if len(cells):
+    figure = mechanismplots.distances(cells)
+    chapter.figure(figure, cells.drop(columns="errors"), "mechanism")
+chapter.missing("mechanism")
+
+# %% [markdown]
+# Every point is a run. Within its field a plain network may learn the task or not: to see both patches is necessary, not
+# sufficient, and a deep network that sees everything can be hard to train. Beyond it none does. With a sixteenth of the
+# channels shuffled the border is gone. Each cell as a count, with all profiles that have records:
+
+# %%
+evidence = chapter.evidence("mechanism")
+everywhere = mechanismtables.cells(pd.concat(evidence or [mechanism]))
+borders = mechanismtables.border_table(everywhere)
+chapter.table(borders, "borders", readable.readable(borders))
+
+# %%
+if len(everywhere):
+    figure = mechanismplots.heat_map(everywhere)
+    chapter.figure(figure, everywhere.drop(columns="errors"), "solved", caption=False)
+
+# %% [markdown]
+# How little is enough? The smallest α from which on all runs solve the task:
+
+# %%
+smallest = mechanismtables.smallest_alpha(everywhere)
+chapter.table(smallest, "smallest_alpha", readable.readable(smallest))
+
+# %% [markdown]
+# ## Controls at equal cost
+#
+# All of these do something to the same channels in the same layers, with the same parameters. Four are other
+# permutations: within each channel (`per_channel`), within windows of 4×4 pixels, by half of the map (`roll`), by one
+# pixel as in ShiftViT (`shift`). `fresh` draws a new permutation in every forward, in tests as well. `zeroed` leaves
+# nothing, `mean` puts the channel's average everywhere.
+
+# %%
+sources.show(controls.draw_control)
+
+# %% [markdown]
+# Beside them stand a network without the channels that would be shuffled, and three peers: squeeze-and-excitation, a
+# global context block (Cao et al. 2019), and dilated convolution, of which the paper says that it leaves gaps.
+#
+# First where it is clear what has to be achieved, with patches so far apart that plain convolution can't:
+
+# %%
+generated = chapter.records("controls_generated")
+solved = controltables.solved_arms(pd.concat(chapter.evidence("controls_generated") or [generated]))
+if len(generated):
+    figure = controlplots.solved_arms(generated)
+    data = generated[["model", "alpha", "control", "seed", "error", "hash"]]
+    chapter.figure(figure, data, "controls_generated")
+
+# %%
+display(chapter.table(solved, "controls_generated", controltables.shown(solved)))
+chapter.missing("controls_generated")
+
+# %% [markdown]
+# Whatever brings values from far away solves the task: fixed or new each time, random or a plain roll by half of the
+# map, even the mean of a channel. What stays near, or leaves nothing, doesn't. So this task shows that shuffling
+# widens the view, as the paper says, and that nothing more of it is needed. A wiring that changes in every forward
+# can't be learned, and does as well.
+#
+# Now real images, where the gain is a matter of tenths of a point:
+
+# %%
+trained = pd.concat(chapter.evidence("controls") or [chapter.records("controls")])
+paired = controltables.paired_arms(trained)
+if len(paired):
+    figure = controlplots.paired_arms(trained)
+    data = trained[["model", "alpha", "control", "seed", "error", "hash"]]
+    chapter.figure(figure, data, "controls", caption=False)
+
+# %%
+display(chapter.table(paired, "controls", controltables.shown(paired)))
+against = controltables.paired_arms(trained, reference="ss")
+display(chapter.table(against, "controls_against_ss", controltables.shown(against)))
+chapter.missing("controls")
+
+# %% [markdown]
+# `holm` corrects the *p* values for the number of arms. Few seeds see only large differences: `detectable` says which.
+#
+# ## Is the wiring used?
+#
+# A trained network can be asked directly. We change the wiring of all its ss convolutions at once and read its error
+# on the same images: another permutation, a fresh one in each forward, none, the channel's mean, nothing.
+
+# %%
+usage = chapter.probes("usage")
+asked = pd.concat(chapter.probe_evidence("usage") or [usage])
+wiring = usagetables.wiring_table(asked)
+if len(wiring):
+    figure = usageplots.wiring(wiring)
+    chapter.figure(figure, wiring, "wiring", caption=False)
+chapter.missing("usage")
+
+# %%
+chapter.table(wiring, "wiring", readable.readable(wiring))
+
+# %% [markdown]
+# A weight that reads a shuffled channel can't rely on *where* a value comes from if another permutation costs it little;
+# it relies on there being values from elsewhere. Do weights grow or shrink there? The norm of the weights that
+# read a shuffled channel, over that of the others, beside the same channels of the plain network of that seed:
+
+# %%
+norms = usageweights.norms(chapter.with_probes("usage"), "usage")
+chapter.table(norms, "weight_norms", readable.readable(norms))
+
+# %% [markdown]
+# ## What does it cost when images change?
+#
+# Convolution commutes with translation (but for strides and borders), a fixed shuffle doesn't. We move the test images,
+# their edge filled by reflection, and count how often an answer stays (consistency, Zhang 2019):
+
+# %%
+shifts = usagetables.shift_table(asked)
+if len(shifts):
+    figure = usageplots.shifts(shifts)
+    chapter.figure(figure, shifts, "shifts", caption=False)
+
+# %% [markdown]
+# A permutation is for one input size. At another one, a user can resize the image, or draw π anew and keep the weights.
+# And what of worse images: noise, blur, low contrast, at five severities?
+
+# %%
+corrupted, sizes = usagetables.corruption_table(asked), usagetables.size_table(asked)
+if len(corrupted):
+    figure = usageplots.robustness(corrupted, sizes)
+    chapter.figure(figure, corrupted, "robustness", caption=False)
+
+# %%
+display(chapter.table(sizes, "sizes", readable.readable(sizes)))
+worse = corrupted[corrupted["severity"] == "mean"] if len(corrupted) else corrupted
+chapter.table(worse, "corruptions", readable.readable(worse))
+
+# %% [markdown]
+# One network of each kind can't speak for all: the intervals are over images, not over trainings.
+#
+# ## Pathfinder: contours
+#
+# The field's own test of horizontal connections (Linsley et al. 2018): two dashed contours, two dots; are the dots on
+# the same contour? It takes following a line, not only seeing far. Ours is generated, seeded, and built so that no local
+# view and not the dots' distance gives the class away.
+
+# %%
+pictures = contours.examples(chapter.profile, "pathfinder")
+if pictures is not None:
+    chapter.figure(*pictures, "pathfinder_images")
+
+# %%
+pathfinder = pd.concat(chapter.evidence("pathfinder") or [chapter.records("pathfinder")])
+followed = contours.table(pathfinder)
+if len(followed):
+    figure = contours.runs(pathfinder)
+    data = pathfinder[["profile", "model", "alpha", "control", "seed", "error", "hash"]]
+    chapter.figure(figure, data, "pathfinder", caption=False)
+
+# %%
+display(chapter.table(followed, "pathfinder", readable.readable(followed)))
+chapter.missing("pathfinder")
+
+# %% [markdown]
+# ## How far does chance go?
+#
+# The paper compares means of five runs, α picked by the same test images that then report it. From the spread of our
+# own runs: how many does it take to see a difference, and how good does the best of several α look if all are equal?
+
+# %%
+own_sd = selection.spread_of_runs(chapter.evidence("table2"))
+if own_sd:
+    power = selection.power_table(own_sd.pair, own_sd.run)
+    display(chapter.table(power, "power", readable.readable(power)))
+
+# %%
+if own_sd:
+    shared = 100 * stats.sampling_error(own_sd.error / 100, own_sd.images)
+    choices = [(n, arms) for n in (1, 3, 5) for arms in (2, 3, 7)]
+    rows = [selection.selection_bias(own_sd.run, n, arms, shared=shared) for n, arms in choices]
+    bias = pd.concat(rows)
+    display(chapter.table(bias, "selection_bias", readable.readable(bias)))
+
+# %% [markdown]
+# `optimism`: by how much the chosen α's mean flatters it. What all α share, the sampling error of the one
+# test set, cancels in the choice; it widens what is reported all the same.
+#
+# ## Claim, evidence, verdict
+#
+# An explanation is judged by its controls. A control *keeps the gain* if it is better than plain convolution and not
+# seen to be worse than the shuffle; it *loses* it if it is worse than the shuffle and not better than convolution; else
+# it can't be told. Where the shuffle itself isn't seen to be better, there is nothing to explain yet. n, the interval and
+# what could have been seen stand in each row or in the tables above.
+
+# %%
+verdicts = mechanismtables.border_claims(everywhere)
+verdicts += controltables.verdicts([*chapter.evidence("controls_generated"), trained])
+verdicts += usagejudge.verdict_rows(asked)
+verdicts += contours.claims(pathfinder)
+verdicts = pd.DataFrame(verdicts, columns=judge.COLUMNS)
+chapter.table(verdicts, "verdicts")

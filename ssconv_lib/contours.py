@@ -1,0 +1,109 @@
+"""Pathfinder's records: examples of the images, the runs as a table and a figure, and what they say."""
+
+import dataclasses
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import pathfinder, stats
+from .figures import BLUE, GREY
+from .judge import verdict_row
+from .pathfinder import Pathfinder
+from .plan import Profile
+from .plots import WIDTH
+from .readable import alpha_text, model_text
+from .tables import by_seed, source
+
+EXAMPLES = 4  # of each class
+COLUMNS = ["source", "model", "alpha", "n", "error", "sd", "low", "high", "difference", "d_low", "d_high", "detectable"]
+
+
+def examples(profile: Profile, study: str) -> tuple[Figure, pd.DataFrame] | None:
+    """Draw images of both classes as the study's runs have them; None if the profile doesn't have the study.
+
+    Returns:
+        The figure, and which class each image shows.
+    """
+    specs = [run.data for run in profile.runs(study)] if study in profile.studies else []
+    if not specs or not isinstance(specs[0], Pathfinder):
+        return None
+    images, labels = pathfinder.generate(dataclasses.replace(specs[0], test=4 * EXAMPLES), "test")
+    figure, axes = plt.subplots(2, EXAMPLES, figsize=(WIDTH, 4.1))
+    for row, (label, text) in enumerate(((1, "the same contour"), (0, "two contours"))):
+        for ax, image in zip(axes[row], images[labels == label], strict=False):
+            ax.imshow(image, interpolation="nearest", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+        axes[row, 0].set_ylabel(text)
+    figure.suptitle("Pathfinder: are the dots on one contour?", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    shown = [{"row": row, "column": k, "label": 1 - row} for row in range(2) for k in range(EXAMPLES)]
+    return figure, pd.DataFrame(shown)
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The error of each network, and how much lower it is with shuffling.
+
+    Args:
+        frame: Records of Pathfinder (see `study.frame`), of several profiles.
+
+    Returns:
+        A row for each profile, network and α: n, error (mean, %), sd, low and high (95 % of the mean); where it
+        shuffles, `difference` (the plain network minus this one, points, paired by seed), d_low and d_high (95 %), and
+        detectable.
+    """
+    rows = []
+    for (_, model), runs in frame.groupby(["profile", "model"], sort=False):
+        for alpha, of in runs.groupby("alpha"):
+            one = stats.summarise(of["error"])
+            row = {"source": source(of), "model": model, "alpha": alpha, "n": one.n, "error": one.mean, "sd": one.sd}
+            row |= {"low": one.low, "high": one.high}
+            if measured := _gain(runs, alpha):
+                row |= {"difference": measured.mean, "d_low": measured.low, "d_high": measured.high}
+                row["detectable"] = measured.detectable()
+            rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def runs(frame: pd.DataFrame) -> Figure:
+    """Draw every run's error, a row for each network and α; chance is 50 %."""
+    arms = list(frame.groupby(["profile", "model", "alpha"], sort=False))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.4 + 0.42 * len(arms)))
+    ax.axvline(50, color=GREY, lw=1, ls="--")
+    ax.text(50, -0.75, "chance", ha="center", va="bottom", fontsize=8, color=GREY)
+    names = []
+    for place, ((_, model, alpha), of) in enumerate(arms):
+        colour = BLUE if alpha else GREY
+        heights = place + 0.1 * (of["seed"].rank() - (len(of) + 1) / 2)
+        ax.scatter(of["error"], heights, s=26, color=colour, ec="white", lw=0.5, zorder=3)
+        ax.scatter([of["error"].mean()], [place], marker="|", s=260, lw=2, color=colour)
+        names.append(f"{model_text(model)}, " + (f"α = {alpha_text(alpha)}" if alpha else "conv"))
+    ax.set_yticks(range(len(arms)), names)
+    ax.set(ylim=(len(arms) - 0.5, -0.8), xlim=(0, 60), xlabel="test error (%): a point a run, the bar their mean")
+    figure.suptitle("Pathfinder: who follows the contour?", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def claims(frame: pd.DataFrame) -> list[dict[str, str]]:
+    """Shuffling helps a network to follow a contour: a row for each profile, network and α with two pairs.
+
+    Supported if the 95 % interval of conv minus ss, paired by seed, lies above 0; not supported if below; else it can't
+    be told.
+    """
+    rows = []
+    for (_, model), of in frame.groupby(["profile", "model"], sort=False):
+        for alpha in sorted(of.loc[of["alpha"] > 0, "alpha"].unique()):
+            if (one := _gain(of, alpha)) and not one.degenerate:
+                outcome = "supported" if one.low > 0 else "not supported" if one.high < 0 else "cannot tell"
+                evidence = (
+                    f"conv minus ss {one.mean:.1f} points, 95 % interval {one.low:.1f} to {one.high:.1f} "
+                    f"(n = {one.n} pairs); {one.detectable():.1f} points could have been seen"
+                )
+                claim = f"Shuffling helps {model_text(model)} to follow a contour (α = {alpha_text(alpha)})"
+                rows.append(verdict_row(claim, f"Not in the paper; {source(of)}", evidence.replace("-", "−"), outcome))
+    return rows
+
+
+def _gain(runs_of: pd.DataFrame, alpha: float) -> stats.Difference | None:
+    """Conv minus ss of one network, paired by seed; None where there is no pair."""
+    plain, ss = (by_seed(runs_of[runs_of["alpha"] == a]) for a in (0, alpha))
+    return stats.paired_difference(plain, ss) if alpha and len(plain.index.intersection(ss.index)) else None

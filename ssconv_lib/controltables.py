@@ -1,0 +1,126 @@
+"""The control experiments in tables: each arm against plain convolution and against ss.
+
+Differences are the reference minus the arm: positive if the arm has less error. p values are also given after Holm's
+correction over the arms of a table's group, since the best of many arms looks good by chance.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from . import readable, stats
+from .controlarms import CONTROL_TEXT, Group, arm_of, arm_text, groups
+from .controljudge import verdicts
+from .tables import by_seed
+
+__all__ = ["CONTROL_TEXT", "arm_of", "arm_text", "holm", "paired_arms", "shown", "solved_arms", "verdicts"]
+_P = ("p, Holm", "p to conv", "p to conv, Holm", "p to ss", "p to ss, Holm")
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p values; nan, of a comparison not made, stays and doesn't count."""
+    p = np.asarray(p_values, dtype=float)
+    corrected, there = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
+    order = there[np.argsort(p[there], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+    return corrected.tolist()
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of this module for readers."""
+    text = table.copy()
+    for name in set(_P) & set(table):
+        text[name] = readable.readable(table[[name]].set_axis(["p"], axis=1))["p"]
+    return readable.readable(text)
+
+
+def solved_arms(frame: pd.DataFrame) -> pd.DataFrame:
+    """The generated task: a row for each arm.
+
+    Args:
+        frame: Records of the generated task (see `study.frame`).
+
+    Returns:
+        source, model, alpha, size, distance, arm, n, solved, low and high (Wilson's interval of that share, %), mean
+        (error, %), and p of Fisher's exact test on the runs solved, against conv and against ss, as they are and after
+        Holm's correction; nan where there is nothing to compare with.
+    """
+    rows = []
+    for group in groups(frame):
+        of_group = []
+        for arm, runs in group.arms.items():
+            share = stats.proportion(*group.solved(arm))
+            counts = {"n": share.n, "solved": share.k, "low": 100 * share.low, "high": 100 * share.high}
+            of_group.append({**group.labels, "arm": arm_text(arm), **counts, "mean": float(runs["error"].mean())})
+        for reference in ("conv", "ss"):
+            p = [_fisher(group, reference, arm) for arm in group.arms]
+            for row, plain, corrected in zip(of_group, p, holm(p), strict=True):
+                row |= {f"p to {reference}": plain, f"p to {reference}, Holm": corrected}
+        rows += of_group
+    return pd.DataFrame(rows)
+
+
+def _fisher(group: Group, reference: str, arm: str) -> float:
+    if arm == reference or reference not in group.arms:
+        return float("nan")
+    return stats.fisher(*group.solved(reference), *group.solved(arm))
+
+
+def paired_arms(frame: pd.DataFrame, reference: str = "conv") -> pd.DataFrame:
+    """Real images: a row for each arm, its error, and the difference to a reference, paired by seed.
+
+    Args:
+        frame: Records (see `study.frame`).
+        reference: "conv" or "ss".
+
+    Returns:
+        source, model, alpha, arm, n (pairs; of the reference runs), error with error_sd, difference (reference minus
+        arm: positive if the arm has less error) with difference_sd, low and high, p, that after Holm's correction,
+        detectable (seen with 80 % power), verdict, and note (why there is no interval). The verdict goes by the
+        corrected p at 5 %. A group without the reference is left out.
+    """
+    rows = []
+    for group in groups(frame):
+        if reference not in group.arms:
+            continue
+        compared = {arm: group.paired(reference, arm) for arm in group.arms if arm != reference}
+        corrected = holm([measured.p if measured else float("nan") for measured in compared.values()])
+        errors = by_seed(group.arms[reference])
+        summary = stats.summarise(errors)
+        start = {**group.labels, "arm": arm_text(reference), "n": len(errors)}
+        rows.append({**start, "error": summary.mean, "error_sd": summary.sd})
+        for (arm, measured), p in zip(compared.items(), corrected, strict=True):
+            row = _compared(by_seed(group.arms[arm]), errors, measured, p)
+            rows.append({**group.labels, "arm": arm_text(arm), **row})
+    return pd.DataFrame(rows)
+
+
+def _compared(of_arm: pd.Series, errors: pd.Series, measured: stats.Difference | None, p: float) -> dict[str, object]:
+    """One arm's numbers; of its runs only those with a partner, unless none has one."""
+    if measured is None:
+        return {"n": 0, "error": float(of_arm.mean()), "error_sd": float(of_arm.std()), "note": "no seed in common"}
+    own, known = stats.summarise(of_arm[of_arm.index.isin(errors.index)]), not measured.degenerate
+    empty = float("nan")
+    return {
+        "n": measured.n,
+        "error": own.mean,
+        "error_sd": own.sd,
+        "difference": measured.mean,
+        "difference_sd": measured.sd if known else empty,
+        "low": measured.low if known else empty,
+        "high": measured.high if known else empty,
+        "p": measured.p,
+        "p, Holm": p,
+        "detectable": measured.detectable(),
+        "verdict": _words(measured, p),
+        "note": measured.degenerate,
+    }
+
+
+def _words(measured: stats.Difference, corrected: float) -> str:
+    if not measured.p < 0.05:
+        return "cannot tell"
+    direction = "better" if measured.mean > 0 else "worse"
+    return direction if corrected < 0.05 else f"{direction}, not after correction"

@@ -1,0 +1,105 @@
+"""Is the wiring used? Verdicts on trained networks, in the form of the paper's claims, none of which asks this."""
+
+import numpy as np
+import pandas as pd
+
+from . import readable
+from .bootstrap import ImageDifference, paired_bootstrap_mean
+from .judge import verdict_row
+from .usagetables import networks, pairs
+
+SLIGHT = 0.3  # points: the gain of WRN-16-4 in Table 2; what costs less than that is not what the gain comes from
+PART = 0.1  # of what zeroing costs, all that the shuffled channels are worth; what costs less is a side of them at most
+POOR = 100 / 3  # percent of error; the answers of a network that is wrong more often change for any reason
+# what a network needs if a treatment of all its ss convolutions costs, and the treatment at the start of a sentence
+NEEDS = {
+    "zeroed": ("The network needs its shuffled channels", "Zeroing them"),
+    "unshuffled": ("It needs them to be shuffled", "Un-shuffling"),
+    "other_pi": ("It needs the very wiring that it was trained with", "Another π"),
+    "mean": ("It needs more of a shuffled channel than its mean", "The mean in its place"),
+}
+WHERE = "Not in the paper"
+
+
+def verdict_rows(frame: pd.DataFrame) -> list[dict[str, str]]:
+    """The wiring's verdicts, then those on shifts; without records there are none."""
+    return [*wiring_verdicts(frame), *shift_verdicts(frame)]
+
+
+def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
+    """For each network that shuffles, what it needs: a row for each of `NEEDS`.
+
+    Reproduced if the treatment raises the error, its 95 % interval over images above 0; not reproduced if the interval
+    ends below `SLIGHT` points, or below `PART` of what zeroing costs; else nobody can tell.
+
+    Args:
+        frame: From `probestudy.probe_frame`.
+    """
+    rows = []
+    for at, answers in networks(frame, "wiring", ["treatment"]):
+        costs = {
+            treatment: paired_bootstrap_mean(answers["intact",], answers[treatment,])
+            for treatment in NEEDS
+            if (treatment,) in answers
+        }
+        worth = costs["zeroed"].mean if "zeroed" in costs else 0.0
+        for treatment, cost in costs.items():
+            claim, subject = NEEDS[treatment]
+            low, high = _ends(cost)
+            slight = max(SLIGHT, PART * worth) if treatment != "zeroed" else SLIGHT
+            outcome = "reproduced" if low > 0 else "not reproduced" if high < slight else "cannot tell"
+            before, after = (100 * answers[how,].mean() for how in ("intact", treatment))
+            evidence = (
+                f"{subject} takes the error from {before:.2f} to {after:.2f} %, by {_points(cost.mean, low, high)}"
+            )
+            evidence += f" points over {cost.n:,} images"
+            if (draws := len(answers[treatment,])) > 1:
+                evidence += f", in the mean over {draws} draws"
+            if treatment != "zeroed" and worth > 0:
+                evidence += f"; zeroing costs {worth:.2f}"
+            rows.append(verdict_row(claim, _where(at), evidence, outcome))
+    return rows
+
+
+def shift_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
+    """A shuffle doesn't commute with moving the image: do answers change more often than without? A row for each pair.
+
+    Judged over all shifts and directions together, by the 95 % interval over images; nobody can tell of a network that
+    is wrong about more than `POOR` percent of the unmoved images.
+
+    Args:
+        frame: From `probestudy.probe_frame`.
+    """
+    rows = []
+    for at, conv, ss in pairs(frame, "shift", ["measure", "shift"]):
+        still = max(100 * of["error", 0].mean() for of in (conv, ss))
+        moved = [key for key in ss if key[0] == "changed"]
+        more = paired_bootstrap_mean(*(np.concatenate([of[key] for key in moved]) for of in (conv, ss)))
+        low, high = _ends(more)
+        outcome = "reproduced" if low > 0 else "not reproduced" if high < 0 else "cannot tell"
+        shares = [f"{100 * ss[k].mean():.1f} against {100 * conv[k].mean():.1f} % ({int(k[1])})" for k in moved]
+        evidence = f"Answers changed with shuffling against without, by pixels moved: {', '.join(shares)}; "
+        evidence += f"all together {_points(more.mean, low, high)} points more with it, over {more.n:,} images"
+        if still > POOR:
+            outcome, evidence = "cannot tell", f"{evidence}; but one of the two is wrong about {still:.0f} % unmoved"
+        claim = "With shuffling, moving the image changes answers more often"
+        rows.append(verdict_row(claim, _where(at), evidence, outcome))
+    return rows
+
+
+def _where(at: dict) -> str:
+    control = "" if at["control"] == "none" else f", control {at['control']}"
+    alpha = readable.alpha_text(at["alpha"])
+    return f"{WHERE}; {readable.model_text(at['model'])}, α = {alpha}{control}, seed {at['seed']}; {at['source']}"
+
+
+def _ends(one: ImageDifference) -> tuple[float, float]:
+    """The interval; where no image is answered differently, what 97.5 % confidence in either direction leaves open."""
+    if not one.degenerate:
+        return one.low, one.high
+    most = 100 * (1 - ((1 - one.level) / 2) ** (1 / one.n))  # Clopper and Pearson's, of 0 in n
+    return -most, most
+
+
+def _points(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")

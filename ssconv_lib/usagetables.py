@@ -1,0 +1,229 @@
+"""Chapter 7's tables of trained networks: what treating the wiring costs, and conv against ss on other images.
+
+Every interval is a paired bootstrap over the test images: for other images of the kind and these networks. What another
+seed would give is not in it, so each network, or pair of one seed, has rows of its own.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from .ablation import blocks
+from .bootstrap import ImageDifference, paired_bootstrap_mean
+from .fieldtables import layer_text
+from .tables import DATA
+
+NETWORK = ["source", "model", "alpha", "control", "seed", "network"]  # the columns that name a network
+INTERVAL = ["low", "high", "detectable"]
+PAIR = ["conv", "ss", "difference", *INTERVAL, "p", "n"]
+MEAN = "mean"  # over severities
+
+Answers = dict[tuple, np.ndarray]  # by condition: bool (draws, N)
+
+
+def with_source(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the column `source`, "laptop (CIFAR-10)", to a frame of `probestudy.probe_frame`; keep one that is there."""
+    if "source" in frame:
+        return frame
+    names = [f"{p} ({DATA.get(d, d)})" for p, d in zip(frame["profile"], frame["data"], strict=True)]
+    return frame.assign(source=pd.Series(names, index=frame.index, dtype=object))
+
+
+def wiring_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each treatment of all ss convolutions at once costs, by the probe "wiring".
+
+    Args:
+        frame: From `probestudy.probe_frame`, of any probes; likewise below.
+
+    Returns:
+        A row for each network that shuffles and treatment, "intact" first: error (%), drop (points of error above the
+        intact network, in the mean over draws) and `drop_sd`, its sd over draws (nan of one), low and high (95 % over
+        images, for these draws), detectable (a drop seen with 80 % power), n (images), draws.
+    """
+    rows = []
+    for at, answers in networks(frame, "wiring", ["treatment"]):
+        intact = answers["intact",]
+        for (treatment,), wrong in answers.items() if len(answers) > 1 else ():
+            row = {**at, "treatment": treatment, **_cost(intact, wrong, known=treatment != "intact")}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*NETWORK, "treatment", "error", "drop", "drop_sd", *INTERVAL, "n", "draws"])
+
+
+def shift_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Conv against ss on images moved by some pixels, in the mean over the four directions, by the probe "shift".
+
+    Returns:
+        A row for each pair, measure and shift (pixels): `conv` and `ss`, the share of images (%) whose answer is not
+        that to the unmoved image (measure "changed"; 100 minus it is Zhang's consistency) or wrong ("error");
+        difference (conv minus ss: positive is for shuffling), low and high (95 % over images), detectable, p, n.
+    """
+    rows = []
+    for at, conv, ss in pairs(frame, "shift", ["measure", "shift"]):
+        rows += [{**at, "measure": k[0], "shift": int(k[1]), **_against(conv[k], ss[k])} for k in ss if k in conv]
+    return pd.DataFrame(rows, columns=[*NETWORK, "measure", "shift", *PAIR])
+
+
+def size_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """What other input sizes cost, in each way to take them, by the probe "sizes".
+
+    Returns:
+        A row for each network, size (pixels) and way: error, drop (points of error above the network at its own size,
+        as it is), drop_sd, low, high, detectable, n, draws (of a new π).
+    """
+    rows = []
+    for at, answers in networks(frame, "sizes", ["size", "way"]):
+        own = _own_size(answers)
+        for (size, way), wrong in answers.items():
+            known = (size, way) != (own, "as is")
+            rows.append({**at, "size": int(size), "way": way, **_cost(answers[own, "as is"], wrong, known=known)})
+    return pd.DataFrame(rows, columns=[*NETWORK, "size", "way", "error", "drop", "drop_sd", *INTERVAL, "n", "draws"])
+
+
+def size_pairs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Conv, which takes a size as it is, against ss in each of its ways: a row for each, columns as `shift_table`'s."""
+    rows = []
+    for at, conv, ss in pairs(frame, "sizes", ["size", "way"]):
+        rows += [
+            {**at, "size": int(size), "way": way, **_against(conv[size, "as is"], wrong)}
+            for (size, way), wrong in ss.items()
+        ]
+    return pd.DataFrame(rows, columns=[*NETWORK, "size", "way", *PAIR])
+
+
+def corruption_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Conv against ss on corrupted images, by the probe "corruptions".
+
+    Returns:
+        A row for each pair, corruption and severity, "none" first, and "mean" for all severities together: columns as
+        `shift_table`'s, and `beyond`, with `beyond_low` and `beyond_high` (95 %): the difference less that on clean
+        images, so what conv loses by the corruption above what ss loses.
+    """
+    rows = []
+    for at, conv, ss in pairs(frame, "corruptions", ["corruption", "severity"]):
+        clean = conv["none", 0], ss["none", 0]
+        for corruption in dict.fromkeys(kind for kind, _ in ss):
+            severities = {s: (conv[k, s], ss[k, s]) for k, s in ss if k == corruption}
+            if corruption != "none":
+                severities[MEAN] = tuple(np.concatenate(of) for of in zip(*severities.values(), strict=True))
+            for severity, both in severities.items():
+                severity = severity if severity == MEAN else int(severity)
+                row = {**at, "corruption": corruption, "severity": severity, **_against(*both)}
+                rows.append(row | ({} if corruption == "none" else _beyond(both, clean)))
+    beyond = ["beyond", "beyond_low", "beyond_high"]
+    return pd.DataFrame(rows, columns=[*NETWORK, "corruption", "severity", *PAIR, *beyond])
+
+
+def weight_norms(model_plain: nn.Module, model_ss: nn.Module) -> pd.DataFrame:
+    """Does training give shuffled channels more weight, or less? From the weights alone.
+
+    The norm of an input channel is the L2 norm of all weights that read it. The leading channels of a plain network are
+    like any others, so the same channels of one of the same seed are the control. A norm says nothing of how large the
+    values are that it weighs.
+
+    Args:
+        model_plain: Trained without shuffling.
+        model_ss: The same network, trained with it.
+
+    Returns:
+        A row for each ss convolution that shuffles: layer, shuffled and channels (counts), `ss` and `conv`: the mean
+        norm of these channels over that of the others, in either network; spread: the sd that such a ratio has by
+        chance, if the shuffled channels of the ss network are like its others.
+
+    Raises:
+        ValueError: a convolution is not in the plain network, or of another shape there.
+    """
+    plain, rows = dict(model_plain.named_modules()), []
+    for name in [name for layers in blocks(model_ss).values() for name in layers]:
+        layer, other = model_ss.get_submodule(name), plain.get(name)
+        if not isinstance(other, nn.Conv2d) or other.weight.shape != layer.weight.shape:
+            raise ValueError(f"{name}: the plain network has no such convolution; expected the same model without α")
+        shuffled = np.zeros(layer.in_channels, dtype=bool)
+        shuffled[layer.shuffled] = True
+        count = int(shuffled.sum())
+        row = {"layer": _convolution_text(name), "shuffled": count, "channels": layer.in_channels}
+        norms = {arm: channel_norms(conv.weight, conv.groups) for arm, conv in (("ss", layer), ("conv", other))}
+        for arm, of in norms.items():
+            row[arm] = of[shuffled].mean() / of[~shuffled].mean() if count < len(of) else float("nan")
+        rest = norms["ss"][~shuffled]
+        many = len(rest) > 1
+        row["spread"] = rest.std(ddof=1) / rest.mean() * (1 / count + 1 / len(rest)) ** 0.5 if many else float("nan")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["layer", "shuffled", "channels", "ss", "conv", "spread"])
+
+
+def channel_norms(weight: Tensor, groups: int = 1) -> np.ndarray:
+    """Return the L2 norm of the weights that read each input channel: (C,), of a weight (out, C / groups, kh, kw)."""
+    parts = weight.detach().double().cpu().unflatten(0, (groups, -1))  # (groups, out / groups, C / groups, kh, kw)
+    return parts.square().sum((1, 3, 4)).sqrt().flatten().numpy()
+
+
+def networks(frame: pd.DataFrame, probe: str, keys: list[str]) -> Iterator[tuple[dict, Answers]]:
+    """Each network's columns, and its answers to a probe by these parts of the condition, all others put together."""
+    if frame.empty:
+        return
+    frame = with_source(frame)
+    for key, group in frame[frame["probe"] == probe].groupby(NETWORK, sort=False):
+        answers = {
+            at: np.stack([np.asarray(one, dtype=bool) for one in of["wrong"]])
+            for at, of in group.groupby(keys, sort=False)
+        }
+        yield dict(zip(NETWORK, key, strict=True)), answers
+
+
+def pairs(frame: pd.DataFrame, probe: str, keys: list[str]) -> Iterator[tuple[dict, Answers, Answers]]:
+    """Each network that shuffles, with the answers of the plain one of its seed and its own; others are left out."""
+    found = list(networks(frame, probe, keys))
+    same = ("source", "model", "seed")
+    plain = {tuple(at[name] for name in same): answers for at, answers in found if at["alpha"] == 0}
+    for at, answers in found:
+        if at["alpha"] > 0 and (conv := plain.get(tuple(at[name] for name in same))):
+            yield at, conv, answers
+
+
+def _cost(reference: np.ndarray, wrong: np.ndarray, *, known: bool) -> dict[str, float]:
+    """What a condition costs against another one of the same network."""
+    errors = 100 * wrong.mean(1)
+    row = {"error": errors.mean(), "n": wrong.shape[1], "draws": len(errors)}
+    if known:
+        cost = paired_bootstrap_mean(reference, wrong)
+        row |= {"drop": cost.mean, "drop_sd": errors.std(ddof=1) if len(errors) > 1 else float("nan")}
+        row |= _interval(cost)
+    return row
+
+
+def _against(conv: np.ndarray, ss: np.ndarray) -> dict[str, float]:
+    found = paired_bootstrap_mean(ss, conv)
+    errors = {"conv": 100 * conv.mean(), "ss": 100 * ss.mean()}
+    return {**errors, "difference": found.mean, **_interval(found), "p": found.p, "n": found.n}
+
+
+def _beyond(both: tuple[np.ndarray, np.ndarray], clean: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """(conv - conv clean) - (ss - ss clean): twice a difference of two averages, which is what can be drawn."""
+    conv, ss = both
+    clean_conv, clean_ss = (of.repeat(len(conv), 0) for of in clean)
+    found = paired_bootstrap_mean(np.concatenate([ss, clean_conv]), np.concatenate([conv, clean_ss]))
+    interval = _interval(found)
+    return {"beyond": 2 * found.mean, **{f"beyond_{end}": 2 * interval[end] for end in ("low", "high")}}
+
+
+def _interval(one: ImageDifference) -> dict[str, float]:
+    """Without a spread an interval would be no evidence of certainty."""
+    return {name: float("nan") if one.degenerate else getattr(one, name) for name in INTERVAL}
+
+
+def _own_size(answers: Answers) -> int:
+    """The one size at which nothing is resized back."""
+    back = {size for size, way in answers if way == "resized back"}
+    return next(size for size, _ in answers if size not in back)
+
+
+def _convolution_text(name: str) -> str:
+    """conv2_1.conv2 for stage1.0.conv2: the block as in Table 5, then what is within."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        block = ".".join(parts[:end])
+        if layer_text(block) != block:
+            return ".".join([layer_text(block), *parts[end:]])
+    return name

@@ -1,0 +1,278 @@
+"""Chapter 6's tables, verdicts and figure say what the answers say, either way."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from ssconv_lib import ablationplots, ablationtables, figures, judge
+from ssconv_lib.ablation import KEPT, NEW
+from ssconv_lib.bootstrap import paired_bootstrap
+from ssconv_lib.probestudy import empty_probe_frame
+
+N, BASE = 1000, 200  # images, and how many of them the intact network gets wrong
+BLOCKS = ["stage1.0", "stage2.0", "stage3.0"]
+AT = {"source": "laptop (CIFAR-10)", "model": "wrn10_2", "alpha": 0.06, "seed": 3, "network": "abc"}
+
+
+def wrong(more, start=0):
+    """The intact network's errors and as many more, from an image on; fewer if the number is negative."""
+    vector = np.zeros(N, dtype=bool)
+    vector[: BASE + min(more, 0)] = True
+    vector[BASE + start : BASE + start + max(more, 0)] = True
+    return vector
+
+
+def row(block, treatment, more, bn=KEPT, draw=0, start=0, **other):
+    return {**AT, **other, "block": block, "treatment": treatment, "draw": draw, "bn": bn, "wrong": wrong(more, start)}
+
+
+def frame(drops, others=None, unshuffled=None, new=None, **other):
+    """Rows of a network whose blocks lose so many images when zeroed, and when treated otherwise."""
+    rows = [row("none", "intact", 0, **other)]
+    for how, of in (("zeroed", drops), ("others_zeroed", others), ("unshuffled", unshuffled)):
+        rows += [row(block, how, more, **other) for block, more in zip(BLOCKS, of or [], strict=False)]
+    if new:
+        rows.append(row("none", "intact", 0, NEW, **other))
+        rows += [row(block, "zeroed", more, NEW, **other) for block, more in zip(BLOCKS, new, strict=False)]
+    return pd.DataFrame(rows)
+
+
+def verdicts(data):
+    return {one["claim"]: one["verdict"] for one in ablationtables.verdict_rows(data)}
+
+
+def test_a_drop_is_the_error_above_the_intact_network_with_statistics_of_the_same_kind():
+    rows = [row("none", "intact", 0), row("none", "intact", 40, NEW), row(BLOCKS[0], "zeroed", 30)]
+    table = ablationtables.ablation_table(pd.DataFrame([*rows, row(BLOCKS[0], "zeroed", 60, NEW)]))
+    assert list(table["block"]) == ["none", "none", "conv2_1", "conv2_1"]
+    assert list(table["error"]) == pytest.approx([20, 24, 23, 26])
+    assert list(table["drop"])[2:] == pytest.approx([3, 2])
+    expected = paired_bootstrap(wrong(40), wrong(60))
+    last = table.iloc[-1]
+    assert (last["low"], last["high"], last["detectable"]) == (expected.low, expected.high, expected.detectable)
+    assert (last["n"], last["draws"], last["network"], last["seed"]) == (1000, 1, "abc", 3)
+    assert table.iloc[:2][["drop", "low", "high"]].isna().all(axis=None)
+
+
+def test_several_draws_are_one_row_with_their_mean_and_spread():
+    draws = [row(BLOCKS[0], "others_zeroed", more, draw=k) for k, more in enumerate((10, 20, 60))]
+    table = ablationtables.ablation_table(pd.DataFrame([row("none", "intact", 0), *draws]))
+    (one,) = table[table["treatment"] == "others_zeroed"].to_dict("records")
+    assert (one["drop"], one["drop_sd"], one["draws"]) == (pytest.approx(3), pytest.approx(2.6457, abs=1e-3), 3)
+    assert one["low"] < 3 < one["high"]
+
+
+def test_a_treatment_that_changes_no_answer_has_no_interval():
+    table = ablationtables.ablation_table(pd.DataFrame([row("none", "intact", 0), row(BLOCKS[0], "mean", 0)]))
+    assert table["drop"].iloc[1] == 0
+    assert table[["low", "high", "detectable"]].iloc[1].isna().all()
+
+
+def test_networks_are_compared_with_themselves_and_tensors_are_taken_too():
+    one, other = frame([30]), frame([10], network="def", seed=4)
+    other["wrong"] = [torch.tensor(vector) for vector in other["wrong"]]
+    other.loc[0, "wrong"] = None
+    other.at[0, "wrong"] = torch.tensor(wrong(5))
+    table = ablationtables.ablation_table(pd.concat([one, other]))
+    assert list(table.loc[table["treatment"] == "zeroed", "drop"]) == pytest.approx([3, 0.5])
+
+
+def test_an_intact_network_that_is_missing_is_named():
+    data = frame([30])
+    with pytest.raises(ValueError, match=r"network abc \(laptop \(CIFAR-10\)\): no row of treatment 'intact' with bn"):
+        ablationtables.ablation_table(data[data["treatment"] != "intact"])
+    with pytest.raises(ValueError, match="with bn 're-estimated'"):
+        ablationtables.verdict_rows(pd.DataFrame([*data.to_dict("records"), row(BLOCKS[0], "zeroed", 3, NEW)]))
+
+
+def test_without_rows_there_are_empty_tables_and_no_verdicts():
+    empty = frame([30]).iloc[:0]
+    assert list(ablationtables.ablation_table(empty)) == list(ablationtables.ablation_table(frame([30])))
+    assert len(ablationtables.ablation_table(empty)) == len(ablationtables.control_table(empty)) == 0
+    assert ablationtables.verdict_rows(empty) == []
+
+
+def test_a_frame_of_probes_is_taken_as_it_is():
+    data = frame([30, 50, 40], [10, 10, 10])
+    probes = data.drop(columns="source").assign(profile="laptop", data="cifar10", layout="auto", probe="ablation")
+    for table in (ablationtables.ablation_table, ablationtables.control_table):
+        pd.testing.assert_frame_equal(table(probes), table(data))
+    assert ablationtables.verdict_rows(probes) == ablationtables.verdict_rows(data)
+    assert len(ablationtables.ablation_table(empty_probe_frame())) == 0
+    assert len(ablationtables.control_table(empty_probe_frame())) == 0
+    assert ablationtables.verdict_rows(empty_probe_frame()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("layer3.3", "conv4_4"),
+        ("stage1.0", "conv2_1"),
+        ("layers.1", "conv3"),
+        ("features.denseblock1.denselayer12", "dense1_12"),
+        ("block2.3", "dense2_4"),
+        ("all", "all blocks"),
+        ("attention_branch.stage.0", "attention_branch.stage.0"),
+    ],
+)
+def test_blocks_are_named_as_readers_know_them(name, text):
+    assert ablationtables.block_text(name) == text
+
+
+def test_zeroing_is_compared_with_its_controls_image_by_image():
+    data = pd.concat(
+        [
+            frame([30, 50], [10, 50], [0, 0]),
+            pd.DataFrame([row("all", "zeroed", 90), row("all", "others_zeroed", 10, draw=0)]),
+            pd.DataFrame([row("all", "others_zeroed", 30, draw=1)]),
+        ]
+    )
+    table = ablationtables.control_table(data).set_index(["block", "control"])
+    others = table.xs("others_zeroed", level="control")
+    assert others["more"].to_dict() == pytest.approx({"conv2_1": 2, "conv3_1": 0, "all blocks": 7})
+    assert others.loc["all blocks", "draws"] == 2
+    assert np.isnan(others.loc["conv3_1", "low"])
+    assert table.loc[("conv3_1", "unshuffled"), "more"] == pytest.approx(5)
+    one = paired_bootstrap(wrong(10), wrong(30))
+    assert tuple(table.loc[("conv2_1", "others_zeroed"), ["low", "high", "p"]]) == (one.low, one.high, one.p)
+
+
+ANY = "Zeroing the shuffled channels of any block degrades the performance"
+FIRST = "The performance is degraded even at the first block"
+BIGGEST = "The biggest drop is at a block between the middle and the last"
+OTHERS = "Zeroing the shuffled channels costs more than zeroing as many others"
+UNSHUFFLED = "Zeroing the shuffled channels costs more than un-shuffling them"
+
+
+def test_the_papers_picture_is_reproduced():
+    data = frame([20, 80, 30], [5, 10, 5], [4, 5, 6], new=[1, 20, 0])
+    rows = ablationtables.verdict_rows(data)
+    assert {one["claim"] for one in rows} == {ANY, FIRST, BIGGEST, OTHERS, UNSHUFFLED}
+    assert {one["verdict"] for one in rows} == {"reproduced"}
+    assert all(list(one) == judge.COLUMNS for one in rows)
+    of = {one["claim"]: one for one in rows}
+    assert of[ANY]["where"] == "Fig. 5 (b); WRN-10-2, seed 3; laptop (CIFAR-10)"
+    assert of[OTHERS]["where"].startswith("Control of Fig. 5 (b), not in the paper; WRN-10-2")
+    assert "3 of 3 blocks: 2.00 [" in of[ANY]["evidence"]
+    assert "estimated anew in 1: 0.10 [" in of[ANY]["evidence"]
+    assert "conv3_1 costs most, 8.00 points, of the others conv4_1, 3.00" in of[BIGGEST]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("drops", "every", "first"),
+    [
+        ([20, 80, 30], "reproduced", "reproduced"),
+        ([20, 80, 2], "cannot tell", "reproduced"),
+        ([2, 80, 30], "cannot tell", "cannot tell"),
+        ([20, 80, -40], "not reproduced", "reproduced"),
+        ([-40, 80, 30], "not reproduced", "not reproduced"),
+        ([0, 0, 0], "cannot tell", "cannot tell"),
+    ],
+)
+def test_every_block_and_the_first_are_judged_by_their_intervals(drops, every, first):
+    found = verdicts(frame(drops))
+    assert (found[ANY], found[FIRST]) == (every, first)
+    assert OTHERS not in found, "what was not measured has no verdict"
+
+
+def test_one_of_several_blocks_that_seems_to_help_is_asked_at_a_corrected_level():
+    few = -4  # p = .125 either way, but the interval at 95 % leaves out 0
+    assert paired_bootstrap(wrong(0), wrong(few)).high < 0
+    assert verdicts(frame([few]))[FIRST] == "not reproduced"
+    assert verdicts(frame([few, 40, 40]))[ANY] == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("drops", "outcome"),
+    [
+        ([20, 80, 30], "reproduced"),
+        ([80, 20, 30], "not reproduced"),
+        ([20, 30, 80], "not reproduced"),
+        ([79, 80, 20], "cannot tell"),
+        ([20, 80], "cannot tell"),
+    ],
+)
+def test_the_biggest_drop_is_to_be_late_but_not_last(drops, outcome):
+    assert verdicts(frame(drops))[BIGGEST] == outcome
+
+
+@pytest.mark.parametrize(
+    ("others", "outcome"),
+    [([5, 10, 5], "reproduced"), ([5, 80, 5], "cannot tell"), ([80, 10, 5], "not reproduced")],
+)
+def test_zeroing_must_cost_more_than_the_control_in_every_block(others, outcome):
+    assert verdicts(frame([40, 80, 40], others))[OTHERS] == outcome
+    assert verdicts(frame([40, 80, 40], None, others))[UNSHUFFLED] == outcome
+
+
+def test_minus_signs_are_typeset_and_each_network_has_its_rows():
+    data = pd.concat([frame([-40, 80, 30]), frame([20, 80, 30], network="def", seed=4)])
+    rows = ablationtables.verdict_rows(data)
+    assert [one["where"].split(";")[1] for one in rows] == [" WRN-10-2, seed 3"] * 3 + [" WRN-10-2, seed 4"] * 3
+    assert "−4.00 [−" in rows[0]["evidence"]
+
+
+@pytest.fixture
+def style():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def whole(blocks, **other):
+    treatments = {"zeroed": 40, "others_zeroed": 20, "unshuffled": 15, "mean": 8, "other_pi": 3, "fresh": 0}
+    rows = [row("none", "intact", 0, bn, **other) for bn in (KEPT, NEW)]
+    for number, block in enumerate([*blocks, "all"]):
+        rows += [row(block, how, more + number, start=number, **other) for how, more in treatments.items()]
+        rows += [row(block, how, more // 4, NEW, **other) for how, more in [*treatments.items()][:3]]
+    return ablationtables.ablation_table(pd.DataFrame(rows))
+
+
+def drawn(ax):
+    return sorted(y for container in ax.containers for y in container[0].get_ydata() if np.isfinite(y))
+
+
+def test_the_figure_shows_every_drop_in_two_panels_of_one_scale(style):
+    table = whole(BLOCKS)
+    figure = ablationplots.block_drops(table)
+    kept, new = figure.axes
+    for ax, bn in ((kept, KEPT), (new, NEW)):
+        assert drawn(ax) == pytest.approx(sorted(table.loc[table["bn"] == bn, "drop"].dropna()))
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["conv2_1", "conv3_1", "conv4_1", "all blocks"]
+    assert kept.get_ylim() == new.get_ylim()
+    assert kept.get_ylabel().replace("\n", " ") == "drop of top-1 accuracy (points)"
+    assert "WRN-10-2, α = 0.06, seed 3, laptop (CIFAR-10), n = 1,000 images" in kept.get_title(loc="left")
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*ablationtables.TREATMENT_TEXT.values()][1:]
+    colours = [line.get_color() for line in (container[0] for container in kept.containers)]
+    assert colours[0] == figures.BLUE
+    assert len(set(colours)) == 6
+
+
+def test_the_interval_is_drawn_where_there_is_one(style):
+    table = whole(BLOCKS)
+    (kept, _) = ablationplots.block_drops(table).axes
+    zeroed = table[(table["treatment"] == "zeroed") & (table["bn"] == KEPT)]
+    (bars,) = kept.containers[0][2]
+    ends = [tuple(segment[:, 1]) for segment in bars.get_segments()]
+    assert ends == [pytest.approx(pair) for pair in zip(zeroed["low"], zeroed["high"], strict=True)]
+    assert table["low"].isna().any(), "an unchanged answer has no interval and is drawn all the same"
+
+
+def test_many_blocks_get_panels_of_their_own_beside_all_blocks_at_once(style):
+    blocks = [f"layer{stage}.{k}" for stage in (1, 2) for k in range(4)]
+    tables = [whole(blocks), whole(blocks, network="def", seed=4)]
+    figure = ablationplots.block_drops(pd.concat(tables))
+    assert len(figure.axes) == 8
+    for number, ax in enumerate(figure.axes):
+        kind = tables[number // 4].query("bn == @bn", local_dict={"bn": (KEPT, NEW)[number // 2 % 2]})
+        of = kind[(kind["block"] == "all blocks") == number % 2]
+        assert drawn(ax) == pytest.approx(sorted(of["drop"].dropna()))
+
+
+def test_a_table_without_treatments_is_refused(style):
+    with pytest.raises(ValueError, match="no row of a treated block"):
+        ablationplots.block_drops(ablationtables.ablation_table(pd.DataFrame([row("none", "intact", 0)])))

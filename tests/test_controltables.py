@@ -1,0 +1,284 @@
+"""The controls' tables compare like with like, correct for many arms, and judge by rules that made-up runs show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+
+from ssconv_lib import controlplots, controltables, figures, stats
+from ssconv_lib.controlarms import NARROWER_BY, PEERS, groups
+from ssconv_lib.controls import CONTROLS
+from ssconv_lib.controltables import arm_of, arm_text, holm, paired_arms, solved_arms, verdicts
+from ssconv_lib.judge import COLUMNS
+
+NOISE = np.array([0.05, -0.05, 0.03, -0.03, 0.01, -0.01])  # of a run beside its seed's own error
+SEEDS = np.array([15.0, 15.5, 14.8, 15.2, 14.9, 15.1])
+
+
+def run_rows(model, alpha, control, errors, data, **setting):
+    setting = {"profile": "laptop", "epochs": 12, "size": None, "distance": None, **setting}
+    row = {"data": data, "model": model, "alpha": alpha, "control": control, **setting}
+    return [{**row, "seed": seed, "error": error} for seed, error in enumerate(errors)]
+
+
+def real(gains, *, alpha=0.06, spread=1.0, **setting):
+    """CIFAR-10: {arm: points better than conv}; the noise of conv and of the arms isn't the same."""
+    models = {
+        arm: model for model, (arm, base) in PEERS.items() if base == "wrn10_2" and not model.endswith("narrow25")
+    }
+    rows = run_rows("wrn10_2", 0.0, "none", SEEDS, "cifar10", **setting)
+    for number, (arm, gain) in enumerate(gains.items()):
+        errors = SEEDS - gain + spread * np.roll(NOISE, number)
+        peer = models.get(arm)
+        control = "none" if arm == "ss" or peer else arm
+        rows += run_rows(peer or "wrn10_2", 0.0 if peer else alpha, control, errors, "cifar10", **setting)
+    return pd.DataFrame(rows)
+
+
+def generated(solved, *, n=6, alpha=0.0625, distance=18):
+    """The generated task: {arm: runs solved of n}."""
+    models = {
+        arm: model
+        for model, (arm, base) in PEERS.items()
+        if base == "long_range_cnn" and not model.endswith("narrow25")
+    }
+    rows = []
+    for arm, count in {"conv": 0, **solved}.items():
+        peer = models.get(arm)
+        control = arm if arm in CONTROLS else "none"
+        name, a = peer or "long_range_cnn", 0.0 if peer or arm == "conv" else alpha
+        errors = [1.0] * count + [50.0] * (n - count)
+        rows += run_rows(name, a, control, errors, "longrange", size=24, distance=distance, epochs=8)
+    return pd.DataFrame(rows)
+
+
+def verdict_of(frame, start):
+    (row,) = [row for row in verdicts([frame]) if row["claim"].startswith(start)]
+    assert list(row) == COLUMNS
+    return row["verdict"]
+
+
+def test_every_control_and_peer_has_a_name_for_readers():
+    for control in CONTROLS:
+        assert arm_text(arm_of("wrn10_2", 0.06, control))
+    assert {arm for arm, _ in PEERS.values()} < set(controltables.CONTROL_TEXT)
+    assert arm_of("wrn10_2", 0.0, "fresh") == "conv", "at α = 0 a control means nothing"
+    assert arm_of("wrn10_2", 0.06, "none") == "ss"
+    assert arm_text(arm_of("wrn10_2_se", 0.06, "none")) == "squeeze-and-excitation and ss convolution, the paper's π"
+    assert set(NARROWER_BY) == {model for model, (arm, _) in PEERS.items() if arm == "narrower"}
+
+
+def test_arms_are_compared_within_one_setting_and_alpha():
+    frame = pd.concat(
+        [
+            generated({"ss": 6, "zeroed": 0, "narrower": 0, "se": 6}),
+            generated({"ss": 5}, alpha=0.25).query("alpha > 0"),
+            generated({"ss": 3}, distance=14),
+        ]
+    )
+    found = {(group.labels["distance"], group.labels["alpha"]): list(group.arms) for group in groups(frame)}
+    assert found == {
+        (18, 0.0625): ["conv", "ss", "zeroed", "narrower", "se"],
+        (18, 0.25): ["conv", "ss", "se"],
+        (14, 0.0625): ["conv", "ss"],
+    }, "a network narrower by 1/16 says nothing of α = 1/4"
+
+
+def test_arms_of_two_schedules_are_refused():
+    frame = pd.concat([real({"ss": 0.3}), real({"fresh": 0.0}, epochs=6)])
+    with pytest.raises(ValueError, match=r"wrn10_2 have \[6, 12\] epochs"):
+        list(groups(frame))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holms_correction_rejects_what_stepping_down_by_hand_does(p):
+    corrected = holm(p)
+    for level in (0.01, 0.05, 0.3):
+        rejected, order = set(), np.argsort(p, kind="stable")
+        for rank, place in enumerate(order):
+            if (len(p) - rank) * p[place] > level:
+                break
+            rejected.add(int(place))
+        assert rejected == {place for place, value in enumerate(corrected) if value <= level}
+    assert all(value >= plain for value, plain in zip(corrected, p, strict=True))
+
+
+def test_a_comparison_not_made_does_not_count_in_holms_correction():
+    assert holm([0.01, float("nan"), 0.04, 0.03]) == pytest.approx([0.03, float("nan"), 0.06, 0.06], nan_ok=True)
+    assert holm([]) == []
+
+
+def test_the_generated_tasks_table_counts_and_tests():
+    table = solved_arms(generated({"ss": 6, "roll": 5, "fresh": 0})).set_index("arm")
+    ss, roll, fresh, conv = (table.loc[arm_text(arm)] for arm in ("ss", "roll", "fresh", "conv"))
+    assert list(table.index) == [arm_text(arm) for arm in ("conv", "ss", "fresh", "roll")]
+    assert (roll["n"], roll["solved"], roll["mean"]) == (6, 5, pytest.approx(55 / 6))
+    share = stats.proportion(5, 6)
+    assert (roll["low"], roll["high"]) == pytest.approx((100 * share.low, 100 * share.high))
+    assert ss["p to conv"] == pytest.approx(2 / 924), "two of C(12, 6) tables are as far apart"
+    assert np.isnan([conv["p to conv"], ss["p to ss"]]).all()
+    assert ss["p to conv, Holm"] == pytest.approx(3 * 2 / 924)
+    assert fresh["p to ss, Holm"] == pytest.approx(3 * 2 / 924)
+    assert roll["p to ss"] == pytest.approx(1)
+    shown = controltables.shown(table.reset_index())
+    assert shown["p to conv"].tolist()[:2] == ["", "0.002"]
+    assert solved_arms(generated({})[:0]).empty
+
+
+def test_paired_arms_is_the_difference_by_seed_with_holms_correction():
+    frame = real({"ss": 0.3, "zeroed": 0.0, "mean": 0.05})
+    few = frame[(frame["control"] != "mean") | (frame["seed"] < 4)]
+    table = paired_arms(few).set_index("arm")
+    assert table.loc[arm_text("conv"), ["n", "error"]].tolist() == [6, pytest.approx(SEEDS.mean())]
+    row = table.loc[arm_text("mean")]
+    own = few[few["control"] == "mean"].sort_values("seed")["error"].to_numpy()
+    expected = stats.paired_difference(SEEDS[:4], own)
+    assert (row["n"], row["error"]) == (4, pytest.approx(own.mean()))
+    for name in ("low", "high", "p"):
+        assert row[name] == pytest.approx(getattr(expected, name))
+    assert (row["difference"], row["difference_sd"]) == pytest.approx((expected.mean, expected.sd))
+    assert row["detectable"] == pytest.approx(expected.detectable())
+    compared = table.drop(arm_text("conv"))
+    assert compared["p, Holm"].tolist() == pytest.approx(holm(compared["p"]))
+    assert table.loc[arm_text("ss"), "verdict"] == "better"
+    assert table.loc[arm_text("zeroed"), "verdict"] == "cannot tell"
+
+
+def test_what_only_many_arms_bring_is_not_called_better():
+    frame = real({"ss": 0.0, "fresh": 0.0, "zeroed": 0.0, "mean": 0.04})
+    row = paired_arms(frame).set_index("arm").loc[arm_text("mean")]
+    assert row["p"] < 0.05 < row["p, Holm"]
+    assert row["verdict"] == "better, not after correction"
+
+
+def test_against_ss_the_sign_is_that_of_ss_minus_the_arm():
+    table = paired_arms(real({"ss": 0.3, "zeroed": 0.0}), "ss").set_index("arm")
+    assert table.loc[arm_text("zeroed"), "difference"] == pytest.approx(-0.3, abs=0.01)
+    assert table.loc[arm_text("conv"), "verdict"] == "worse"
+    assert paired_arms(real({"zeroed": 0.0}), "ss").empty, "there is no ss to compare with"
+
+
+def test_an_arm_without_a_partner_or_spread_says_so():
+    frame = real({"ss": 0.3, "zeroed": 0.0, "mean": 0.1}, spread=0.0)
+    frame.loc[frame["control"] == "mean", "seed"] += 100
+    table = paired_arms(frame).set_index("arm")
+    assert table.loc[arm_text("mean"), ["n", "note"]].tolist() == [0, "no seed in common"]
+    assert "to the last digit" in table.loc[arm_text("zeroed"), "note"]
+    assert np.isnan(table.loc[arm_text("ss"), "low"]), "no spread is no evidence of certainty"
+    assert table.loc[arm_text("ss"), "verdict"] == "cannot tell"
+
+
+FULL, NONE = 0.3, 0.0
+
+
+@pytest.mark.parametrize(
+    ("gains", "claim", "outcome"),
+    [
+        ({"fresh": NONE}, "The wiring has to be fixed", "supported"),
+        ({"fresh": FULL}, "The wiring has to be fixed", "not supported"),
+        ({"fresh": FULL, "windows": NONE}, "What comes in has to come from far", "supported"),
+        ({"windows": 0.15}, "What comes in has to come from far", "in part"),
+        ({"roll": NONE, "per_channel": NONE}, "The wiring has to be random", "supported"),
+        ({"roll": NONE, "per_channel": FULL}, "The wiring has to be random", "not supported"),
+        ({"roll": NONE, "per_channel": 0.15}, "The wiring has to be random", "in part"),
+        ({"roll": NONE}, "The wiring has to be random", "cannot tell"),
+        ({"mean": FULL}, "Shuffling helps as global", "supported"),
+        ({"mean": NONE}, "Shuffling helps as global", "not supported"),
+        ({"mean": 0.15}, "Shuffling helps as global", "in part"),
+        ({"mean": NONE, "se": FULL}, "Shuffling helps as global", "not supported"),
+        ({"zeroed": NONE, "fresh": FULL}, "Shuffling helps as regularisation", "not supported"),
+        ({"zeroed": NONE, "narrower": NONE}, "Shuffling helps as regularisation", "not supported"),
+        ({"zeroed": NONE, "narrower": FULL}, "Shuffling helps as regularisation", "supported"),
+        ({"narrower": NONE}, "Shuffling helps as regularisation", "cannot tell"),
+    ],
+)
+def test_an_explanation_is_judged_by_what_the_controls_keep(gains, claim, outcome):
+    assert verdict_of(real({"ss": FULL, **gains}), claim) == outcome
+
+
+def test_nothing_is_explained_where_ss_gains_nothing_or_all_is_noise():
+    nothing = real({"ss": 0.0, "fresh": 0.0, "windows": 0.0, "mean": 0.0})
+    assert {row["verdict"] for row in verdicts([nothing])} == {"cannot tell"}
+    assert all("no gain of ss is seen" in row["evidence"] for row in verdicts([nothing]))
+    other = real({"ss": 0.0, "mean": 0.3})
+    assert verdict_of(other, "Shuffling helps as global") == "cannot tell", "context has a gain, which ss hasn't"
+    noisy = real({"ss": 0.3, "mean": 0.1}, spread=4.0)
+    assert verdict_of(noisy, "Shuffling helps as global") == "cannot tell", "neither a gain nor a shortfall is seen"
+
+
+def test_one_of_several_that_keeps_the_gain_must_do_so_after_correction():
+    claim, others = "Shuffling helps as regularisation", {"ss": 5, "narrower": 0}
+    assert 0.025 < stats.fisher(4, 5, 0, 5) < 0.05
+    assert verdict_of(generated({"zeroed": 4, **others}, n=5), claim) == "cannot tell"
+    assert verdict_of(generated({"zeroed": 5, **others}, n=5), claim) == "supported"
+    alone = generated({"ss": 5, "zeroed": 4}, n=5)
+    assert verdict_of(alone, claim) == "supported", "a single control needs no correction"
+
+
+def test_the_generated_task_is_judged_by_the_runs_solved():
+    frame = generated({"ss": 6, "fresh": 0, "windows": 0, "mean": 6, "zeroed": 0, "se": 6})
+    rows = verdicts([frame])
+    assert [row["verdict"] for row in rows] == ["supported", "supported", "supported", "not supported"]
+    wiring, _, context, regularisation = rows
+    assert "ss (6 of 6 solved) over conv (0 of 6 solved): p = 0.0022" in wiring["evidence"]
+    assert "beside it squeeze-and-excitation" in context["evidence"]
+    assert "Decided by channels' means broadcast" in context["evidence"]
+    assert "distance 18" in wiring["where"]
+    assert "without runs: a network narrower" in regularisation["evidence"]
+    assert "beside it another π each forward" in regularisation["evidence"]
+
+
+def test_a_control_that_does_more_than_ss_keeps_the_gain():
+    frame = generated({"ss": 6, "mean": 12}, n=12)
+    assert verdict_of(frame, "Shuffling helps as global") == "supported"
+
+
+def test_a_group_without_conv_or_ss_has_no_verdict():
+    frame = generated({"ss": 6, "mean": 6})
+    assert verdicts([frame[frame["alpha"] > 0]]) == []
+    assert verdicts([frame[(frame["alpha"] == 0) | (frame["control"] != "none")]]) == []
+
+
+@pytest.fixture
+def style():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def test_the_figure_of_the_generated_task_shows_every_run_and_the_counts(style):
+    frame = generated({"ss": 6, "mean": 5, "zeroed": 0})
+    (ax,) = controlplots.solved_arms(frame).axes
+    drawn = np.concatenate([points.get_offsets() for points in ax.collections])
+    assert sorted(drawn[:, 0]) == sorted(frame["error"])
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert names == [arm_text(arm) for arm in ("conv", "ss", "mean", "zeroed")]
+    counts = [text.get_text() for text in ax.texts if text.get_text().endswith("of 6")]
+    assert counts == ["0 of 6", "6 of 6", "5 of 6", "0 of 6"]
+
+
+def test_the_figure_of_real_images_shows_the_pairs_mean_and_interval(style):
+    frame = real({"ss": 0.3, "zeroed": 0.0})
+    (ax,) = controlplots.paired_arms(frame).axes
+    pairs = {arm: SEEDS - group["error"].to_numpy() for arm, group in frame[frame["alpha"] > 0].groupby("control")}
+    for points, arm in zip(ax.collections, ("none", "zeroed"), strict=True):
+        assert sorted(points.get_offsets()[:, 0]) == pytest.approx(sorted(pairs[arm]))
+    bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2]
+    for bar, arm in zip(bars, ("none", "zeroed"), strict=True):
+        summary = stats.summarise(pairs[arm])
+        assert bar.get_xdata() == pytest.approx([summary.low, summary.high])
+    assert [text.get_text() for text in ax.texts] == ["n = 6", "n = 6"]
+
+
+def test_an_interval_of_two_pairs_does_not_dwarf_the_figure(style):
+    frame = real({"ss": 0.3, "zeroed": 0.0})
+    frame = frame[(frame["control"] == "none") | (frame["seed"] < 2)]
+    frame.loc[frame["control"] == "zeroed", "error"] = [14.0, 16.0]
+    (ax,) = controlplots.paired_arms(frame).axes
+    low, high = ax.get_xlim()
+    summary = stats.summarise([1.0, -0.5])
+    assert summary.high - summary.low > 4 * (high - low)
+    assert sum(line.get_marker() in "<>" for line in ax.lines) == 2, "arrows at both its ends"

@@ -1,0 +1,184 @@
+"""The mechanism task's tables count what was solved, and their border is that of the exact receptive field."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from matplotlib import pyplot as plt
+
+from ssconv_lib import figures, mechanismplots, mechanismtables, receptive_field
+from ssconv_lib.judge import COLUMNS
+from ssconv_lib.longrange import LongRange
+from ssconv_lib.models import MODELS
+from ssconv_lib.models.toy import LongRangeCNN
+
+torch.set_num_threads(1)
+
+
+def runs(errors, *, model="long_range_cnn", size=24, exact=True, control="none", data="longrange"):
+    """A frame of runs: {(distance, alpha): errors by seed}."""
+    rows = [
+        ("gpu", data, model, alpha, control, seed, size, distance, exact, error)
+        for (distance, alpha), values in errors.items()
+        for seed, error in enumerate(values)
+    ]
+    columns = ["profile", "data", "model", "alpha", "control", "seed", "size", "distance", "exact", "error"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+FOUR = runs(
+    {
+        (12, 0.0): [1.0, 2.0, 30.0],
+        (12, 0.0625): [0.0, 0.0, 0.0],
+        (17, 0.0): [50.0, 49.0, 9.9],
+        (18, 0.0): [50.0, 49.0, 51.0],
+        (18, 0.03125): [50.0, 2.0, 51.0],
+        (18, 0.0625): [1.0, 49.0, 3.0],
+        (18, 0.25): [1.0, 2.0, 3.0],
+        (18, 1.0): [50.0, 50.0, 50.0],
+    }
+)
+THREE = runs({(9, 0.0): [1.0] * 3, (15, 0.0): [50.0] * 3, (15, 0.0625): [50.0] * 3}, model="long_range_cnn_d3")
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 6])
+def test_from_the_border_on_no_unit_of_the_plain_network_reaches_both_patches(depth):
+    size = 4 * depth + 16  # so that the canvas doesn't cut the middle unit's field
+    torch.manual_seed(0)
+    layer = f"layers.{depth - 2}"
+    field = receptive_field.reach(LongRangeCNN(2, depth=depth, width=4), [layer], (3, size, size))[layer]
+    patch = mechanismtables.PATCH
+    corners = F.max_pool2d(field[None].float(), patch, stride=1)[0] > 0  # of the patches that it sees a pixel of
+    _, _, height, width = receptive_field.box(corners)
+    largest = max(height, width) - 1  # Chebyshev distance of two such corners
+    assert largest + 1 == mechanismtables.border(depth)
+
+
+def test_depth_and_patch_are_those_of_the_networks_and_the_task():
+    assert LongRange().patch == mechanismtables.PATCH
+    plain = {name: mechanismtables.depth_of(name) for name in MODELS if name.startswith("long_range_cnn")}
+    assert plain["long_range_cnn"] == 4
+    for name, depth in plain.items():
+        assert len(MODELS[name].factory(num_classes=2).layers) == depth - 1, name
+    assert [mechanismtables.depth_of(name) for name in ("long_range_cnn_d12", "long_range_senet")] == [12, None]
+
+
+def test_cells_count_the_runs_solved_and_keep_every_error():
+    table = mechanismtables.cells(pd.concat([FOUR, THREE]))
+    row = table[(table["depth"] == 4) & (table["distance"] == 17)].iloc[0]
+    assert (row["n"], row["solved"], row["border"], row["outside"]) == (3, 1, 18, False)
+    assert row["errors"] == [50.0, 49.0, 9.9]
+    assert row["mean"] == pytest.approx(np.mean([50, 49, 9.9]))
+    assert (row["low"], row["high"]) == pytest.approx((6.149, 79.234), abs=1e-3), "Wilson's interval of 1 of 3"
+    assert table["outside"].tolist() == [False, True, True] + [False] * 3 + [True] * 5
+    assert table["source"].unique().tolist() == ["gpu (generated task)"]
+
+
+def test_cells_leave_out_controls_other_networks_and_real_images():
+    others = [
+        FOUR[FOUR["alpha"] > 0].assign(control="fresh", error=0.0),
+        runs({(18, 0.0): [0.0]}, model="long_range_senet"),
+        runs({(None, 0.0): [0.0]}, model="wrn10_2", data="cifar10"),
+    ]
+    assert mechanismtables.cells(pd.concat([FOUR, *others])).equals(mechanismtables.cells(FOUR))
+    labelled = FOUR.assign(control=np.where(FOUR["alpha"] == 0, "fresh", "none"))
+    assert mechanismtables.cells(labelled).equals(mechanismtables.cells(FOUR)), "α = 0 has no control"
+    assert mechanismtables.cells(FOUR[:0]).empty
+
+
+def test_seeds_are_in_order_whatever_the_records_order():
+    table = mechanismtables.cells(FOUR.iloc[::-1])
+    assert table.equals(mechanismtables.cells(FOUR))
+
+
+def test_the_border_table_is_a_two_by_two_with_fishers_p():
+    table = mechanismtables.border_table(mechanismtables.cells(pd.concat([FOUR, THREE])))
+    three, four, everything = table.to_dict("records")
+    assert (four["border"], four["solved inside"], four["solved outside"]) == (18, "3 of 6", "0 of 3")
+    assert four["p"] == pytest.approx((20 + 18 + 1) / 84), "3, 1 or 0 of the 3 solved inside: what is no likelier"
+    assert (four["last solved"], four["first unsolved"]) == (12, 18)
+    assert (three["border"], three["solved inside"], three["solved outside"]) == (14, "3 of 3", "0 of 3")
+    assert three["p"] == pytest.approx(0.1)
+    assert (everything["depth"], everything["solved inside"], everything["solved outside"]) == (
+        "all",
+        "6 of 9",
+        "0 of 6",
+    )
+    inside = mechanismtables.cells(FOUR[FOUR["distance"] < 18])
+    one_sided = mechanismtables.border_table(inside)
+    assert np.isnan(one_sided["p"].iloc[0])
+    assert one_sided["solved outside"].iloc[0] == "0 of 0"
+    assert mechanismtables.border_table(mechanismtables.cells(FOUR[:0])).empty
+
+
+def test_the_smallest_alpha_that_solves():
+    table = mechanismtables.smallest_alpha(mechanismtables.cells(pd.concat([FOUR, THREE]))).set_index(
+        ["depth", "distance"]
+    )
+    row = table.loc[4, 18]
+    assert row[["conv solved", "one", "most", "all", "largest"]].tolist() == ["0 of 3", "1/32", "1/16", "1/4", "1/4"]
+    assert row["tried"] == "1/32, 1/16, 1/4, 1"
+    assert table.loc[3, 15][["one", "most", "all", "largest"]].isna().all()
+    assert (4, 17) not in table.index, "no α above 0 was tried there"
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "outcome"),
+    [
+        ([1.0] * 5, [50.0] * 5, "supported"),
+        ([1.0] * 2, [50.0] * 2, "cannot tell"),
+        ([1.0] * 6 + [50.0] * 7, [50.0] * 13, "in part"),
+        ([1.0] * 5, [50.0] * 4 + [3.0], "not supported"),
+    ],
+)
+def test_the_border_is_judged_by_both_its_sides(inside, outside, outcome):
+    frame = runs({(15, 0.0): inside, (18, 0.0): outside, (18, 0.0625): [1.0] * 9})
+    (row,) = mechanismtables.border_claims(mechanismtables.cells(frame))
+    assert list(row) == COLUMNS
+    assert row["verdict"] == outcome
+    assert f"{sum(error < 10 for error in outside)} of {len(outside)}" in row["evidence"]
+    assert mechanismtables.border_claims(mechanismtables.cells(frame[frame["distance"] == 15])) == []
+
+
+@pytest.fixture
+def style():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def test_the_figure_shows_every_run_and_the_border_between_two_columns(style):
+    table = mechanismtables.cells(pd.concat([FOUR, THREE]))
+    three, four = mechanismplots.distances(table).axes
+    for ax, frame in ((three, THREE), (four, FOUR)):
+        drawn = np.concatenate([points.get_offsets() for points in ax.collections])
+        assert sorted(drawn[:, 1]) == sorted(frame["error"])
+        nearest = np.array(sorted(frame["distance"].unique()))
+        assert set(nearest[abs(drawn[:, 0, None] - nearest).argmin(1)]) == set(nearest)
+    (line,) = [line for line in four.lines if line.get_linestyle() == "-"]
+    assert line.get_xdata()[0] == 17.5
+    assert "from 18 px on" in four.texts[-1].get_text()
+    colours = {tuple(points.get_facecolor()[0]) for points in four.collections}
+    assert len(colours) == FOUR["alpha"].nunique()
+
+
+def test_columns_of_neighbouring_distances_do_not_overlap(style):
+    table = mechanismtables.cells(FOUR)
+    (ax,) = mechanismplots.distances(table).axes
+    drawn = np.concatenate([points.get_offsets() for points in ax.collections])[:, 0]
+    assert (abs(drawn[:, None] - np.array([12, 17, 18])).min(1) < 0.5).all()
+
+
+def test_the_map_counts_the_runs_solved(style):
+    (ax,) = mechanismplots.heat_map(mechanismtables.cells(FOUR)).axes
+    counts = {
+        (int(text.get_position()[0]), int(text.get_position()[1])): text.get_text()
+        for text in ax.texts
+        if " of " in text.get_text() and "px" not in text.get_text()
+    }
+    assert counts[0, 0] == "2 of 3"
+    assert counts[2, 4 - 1] == "3 of 3"
+    assert len(counts) == 8
+    (line,) = ax.lines
+    assert line.get_xdata()[0] == 1.5, "between 17 and 18"

@@ -1,0 +1,233 @@
+"""Chapter 7's tables and verdicts of trained networks, on answers that are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ssconv_lib import usagejudge, usagetables
+from ssconv_lib.convert import convert_to_ssconv
+from ssconv_lib.models import create_model
+
+N = 400
+
+
+def wrong(*runs: tuple[int, int]) -> np.ndarray:
+    """Wrong answers to the images of some ranges, [first, last)."""
+    answers = np.zeros(N, dtype=bool)
+    for first, last in runs:
+        answers[first:last] = True
+    return answers
+
+
+def row(probe: str, answers: np.ndarray, alpha: float = 0.06, seed: int = 3, **condition) -> dict:
+    network = {"profile": "laptop", "model": "wrn10_2", "alpha": alpha, "layout": "auto", "control": "none"}
+    network |= {"seed": seed, "data": "cifar10", "network": f"net-{alpha}-{seed}"}
+    found = {"error": 100 * answers.mean(), "n_images": N, "wrong": answers}
+    return {**network, "probe": probe, **condition, **found}
+
+
+def wired(other_pi: list[np.ndarray], unshuffled: np.ndarray, intact: np.ndarray) -> pd.DataFrame:
+    rows = [row("wiring", intact, alpha, treatment="intact", draw=0) for alpha in (0, 0.06)]
+    rows += [row("wiring", answers, treatment="other_pi", draw=k) for k, answers in enumerate(other_pi)]
+    rows += [row("wiring", unshuffled, treatment="unshuffled", draw=0)]
+    return pd.DataFrame([*rows, row("shift", intact, shift=0, direction="none", measure="error")])
+
+
+def test_a_drop_is_in_points_above_the_intact_network_in_the_mean_over_draws():
+    frame = wired([wrong((0, 60)), wrong((0, 80))], wrong((0, 40)), wrong((0, 40)))
+    table = usagetables.wiring_table(frame).set_index("treatment")
+    assert table["error"].to_dict() == {"intact": 10, "other_pi": 17.5, "unshuffled": 10}
+    one = table.loc["other_pi"]
+    assert (one["drop"], one["n"], one["draws"], one["alpha"]) == (7.5, N, 2, 0.06)
+    assert one["drop_sd"] == pytest.approx(np.std([15, 20], ddof=1))
+    assert 4 < one["low"] < 7.5 < one["high"] < 11
+    assert one["source"] == "laptop (CIFAR-10)"
+    assert np.isnan(table.loc["unshuffled", "low"])  # no image is answered differently
+    assert table.loc["unshuffled", "drop"] == 0
+    assert np.isnan(table.loc["intact", "drop"])
+
+
+def test_the_wirings_verdicts_follow_from_the_intervals():
+    def outcome(other_pi: np.ndarray, unshuffled: np.ndarray, intact: np.ndarray) -> list[str]:
+        return [r["verdict"] for r in usagejudge.wiring_verdicts(wired([other_pi], unshuffled, intact))]
+
+    some = wrong((0, 40))
+    # the claims in order: un-shuffled, another π
+    assert outcome(wrong((0, 80)), wrong((0, 80)), some) == ["reproduced", "reproduced"]
+    assert outcome(wrong((0, 10)), wrong((0, 80)), some) == ["reproduced", "not reproduced"]
+    assert outcome(wrong((0, 30), (40, 50)), some, some) == ["cannot tell", "cannot tell"]
+    row = usagejudge.wiring_verdicts(wired([wrong((0, 80))], some, some))[1]
+    assert row["claim"] == "It needs the very wiring that it was trained with"
+    assert row["evidence"].startswith("Another π takes the error from 10.00 to 20.00 %, by 10.00 [")
+    assert "WRN-10-2, α = 0.06, seed 3; laptop (CIFAR-10)" in row["where"]
+
+
+def test_answers_that_never_differ_decide_only_if_there_are_enough_images(monkeypatch):
+    same = wrong((0, 40))
+    frame = wired([same], same, same)
+    assert [r["verdict"] for r in usagejudge.wiring_verdicts(frame)] == ["cannot tell"] * 2  # up to .92 points at 400
+    monkeypatch.setattr(usagejudge, "SLIGHT", 1.0)
+    assert [r["verdict"] for r in usagejudge.wiring_verdicts(frame)] == ["not reproduced"] * 2
+
+
+def test_what_costs_less_than_a_tenth_of_zeroing_is_not_what_the_channels_are_worth():
+    def outcome(zeroed: int) -> str:
+        frame = wired([wrong((0, 40))], wrong((0, 40)), wrong((0, 40)))
+        more = pd.DataFrame([row("wiring", wrong((0, zeroed)), treatment="zeroed", draw=0)])
+        by_claim = {r["claim"]: r for r in usagejudge.wiring_verdicts(pd.concat([frame, more]))}
+        return by_claim["It needs the very wiring that it was trained with"]["verdict"]
+
+    # no image differs, which leaves .92 points open; a tenth of 15, of 5 points
+    assert outcome(zeroed=100) == "not reproduced"
+    assert outcome(zeroed=60) == "cannot tell"
+
+
+def shifted(seed: int = 3, still: int = 40, changed: tuple[int, int] = (40, 80)) -> pd.DataFrame:
+    """Conv changes the first of `changed` answers, ss the second, in either of two directions, other images each."""
+    rows = []
+    for alpha, count in zip((0, 0.06), changed, strict=True):
+        rows.append(row("shift", wrong((0, still)), alpha, seed, shift=0, direction="none", measure="error"))
+        for direction, start in (("up", 0), ("down", 100)):
+            at = {"shift": 2, "direction": direction}
+            answers = wrong((start, start + count))
+            rows.append(row("shift", answers, alpha, seed, **at, measure="changed"))
+            rows.append(row("shift", wrong((0, still)), alpha, seed, **at, measure="error"))
+    return pd.DataFrame(rows)
+
+
+def test_shifts_are_compared_by_image_over_all_directions_and_conv_minus_ss():
+    table = usagetables.shift_table(shifted()).set_index(["measure", "shift"])
+    one = table.loc["changed", 2]
+    assert (one["conv"], one["ss"], one["difference"], one["n"]) == (10, 20, -10, N)
+    assert -14 < one["low"] < -10 < one["high"] < -6
+    assert one["p"] < 0.001
+    assert (table.loc[("error", 0), "conv"], table.loc[("error", 2), "difference"]) == (10, 0)
+
+
+def test_networks_are_compared_with_the_plain_one_of_their_seed_alone():
+    frame = pd.concat([shifted(3), shifted(4, changed=(80, 80)), shifted(5).query("alpha > 0")])
+    table = usagetables.shift_table(frame).query("measure == 'changed'").set_index("seed")
+    assert table["difference"].to_dict() == {3: -10, 4: 0}
+
+
+def test_the_shifts_verdict_needs_networks_that_are_mostly_right():
+    def outcome(**options) -> str:
+        return usagejudge.shift_verdicts(shifted(**options))[0]["verdict"]
+
+    assert outcome() == "reproduced"
+    assert outcome(changed=(80, 40)) == "not reproduced"
+    assert outcome(changed=(40, 40)) == "cannot tell"
+    assert outcome(still=200) == "cannot tell"
+    assert "wrong about 50 % unmoved" in usagejudge.shift_verdicts(shifted(still=200))[0]["evidence"]
+
+
+def sized() -> pd.DataFrame:
+    rows = [row("sizes", wrong((0, 40)), 0, size=size, way="as is", draw=0) for size in (24, 32)]
+    rows += [row("sizes", wrong((0, 60)), 0, size=24, way="resized back", draw=0)]
+    rows += [row("sizes", wrong((0, 50)), size=24, way="resized back", draw=0)]
+    rows += [row("sizes", wrong((0, n)), size=24, way="new π", draw=k) for k, n in enumerate((60, 80))]
+    rows += [row("sizes", wrong((0, 30)), size=32, way="as is", draw=0)]
+    return pd.DataFrame([*rows, row("sizes", wrong((0, 40)), size=32, way="new π", draw=0)])
+
+
+def test_a_sizes_drop_is_against_the_network_at_its_own_size():
+    table = usagetables.size_table(sized()).set_index(["alpha", "size", "way"])
+    assert table["drop"].dropna().to_dict() == {
+        (0, 24, "as is"): 0,
+        (0, 24, "resized back"): 5,
+        (0.06, 24, "resized back"): 5,
+        (0.06, 24, "new π"): 10,
+        (0.06, 32, "new π"): 2.5,
+    }
+    assert table.loc[(0.06, 24, "new π"), "draws"] == 2
+
+
+def test_conv_as_it_is_stands_against_each_way_of_ss():
+    table = usagetables.size_pairs(sized()).set_index(["size", "way"])
+    assert table["difference"].to_dict() == {
+        (24, "resized back"): -2.5,
+        (24, "new π"): -7.5,
+        (32, "as is"): 2.5,
+        (32, "new π"): 0,
+    }
+
+
+def corrupted() -> pd.DataFrame:
+    rows = []
+    for alpha, counts in ((0, (40, 80, 120)), (0.06, (60, 80, 160))):
+        rows.append(row("corruptions", wrong((0, counts[0])), alpha, corruption="none", severity=0))
+        for severity, count in enumerate(counts[1:], 1):
+            rows.append(row("corruptions", wrong((0, count)), alpha, corruption="blur", severity=severity))
+    return pd.DataFrame(rows)
+
+
+def test_what_a_corruption_costs_beyond_the_clean_difference_is_told_apart():
+    table = usagetables.corruption_table(corrupted()).set_index(["corruption", "severity"])
+    assert table["difference"].to_dict() == {("none", 0): -5, ("blur", 1): 0, ("blur", 2): -10, ("blur", "mean"): -5}
+    assert table["beyond"].dropna().to_dict() == {("blur", 1): 5, ("blur", 2): -5, ("blur", "mean"): 0}
+    one = table.loc[("blur", 1)]
+    # 20 images of 400 that ss alone has wrong when clean: the binomial's interval around 5 %
+    assert (one["beyond_low"], one["beyond_high"]) == pytest.approx((2.9, 7.2), abs=0.3)
+
+
+def test_without_records_there_are_tables_without_rows():
+    empty = pd.DataFrame(columns=["profile", "model", "alpha", "control", "seed", "data", "network", "probe", "wrong"])
+    for name in ("wiring_table", "shift_table", "size_table", "size_pairs", "corruption_table"):
+        table = getattr(usagetables, name)(empty)
+        assert table.empty
+        assert "source" in table
+    assert usagejudge.verdict_rows(empty) == []
+
+
+def test_a_source_that_is_given_is_kept():
+    assert usagetables.with_source(shifted().assign(source="here"))["source"].unique().tolist() == ["here"]
+
+
+def test_channel_norms_are_those_of_the_weights_that_read_a_channel_in_groups_too():
+    conv = nn.Conv2d(8, 12, 3, groups=4)
+    norms = usagetables.channel_norms(conv.weight, 4)
+    assert norms.shape == (8,)
+    for channel in range(8):
+        x = torch.zeros(1, 8, 3, 3, requires_grad=True)
+        reached = conv(x).flatten()
+        squares = sum(torch.autograd.grad(unit, x, retain_graph=True)[0][0, channel].square().sum() for unit in reached)
+        assert norms[channel] == pytest.approx(squares.sqrt().item(), rel=1e-5)
+
+
+def test_weight_norms_compare_shuffled_channels_with_the_others_and_with_the_plain_network():
+    torch.manual_seed(0)
+    plain = create_model("long_range_cnn", num_classes=2)
+    shuffled = create_model("long_range_cnn", num_classes=2)
+    shuffled.load_state_dict(plain.state_dict())
+    convert_to_ssconv(shuffled, 0.25, input_size=(3, 24, 24))
+    with torch.no_grad():
+        shuffled.layers[1].conv.weight[:, :8] *= 3
+    table = usagetables.weight_norms(plain, shuffled).set_index("layer")
+    assert table.index.tolist() == ["conv2.conv", "conv3.conv", "conv4.conv"]
+    assert (table[["shuffled", "channels"]] == [8, 32]).all(axis=None)
+    assert (table["ss"] / table["conv"]).tolist() == pytest.approx([1, 3, 1])
+    assert ((table["conv"] - 1).abs() < 4 * table["spread"]).all()
+
+
+def test_networks_of_other_shapes_are_refused_by_the_layers_name():
+    shuffled = create_model("long_range_cnn", num_classes=2, alpha=0.25)
+    with pytest.raises(ValueError, match=r"layers.0.conv: .*same model"):
+        usagetables.weight_norms(create_model("long_range_resnext", num_classes=2), shuffled)
+
+
+def test_the_spread_is_that_of_ratios_between_channels_which_are_alike():
+    torch.manual_seed(1)
+    plain = create_model("wrn10_1", num_classes=10)
+    ratios, spreads = [], []
+    for _ in range(40):
+        with torch.no_grad():
+            for conv in (m for m in plain.modules() if isinstance(m, nn.Conv2d)):
+                conv.weight.normal_()
+        shuffled = create_model("wrn10_1", num_classes=10, alpha=0.25)
+        shuffled.load_state_dict(plain.state_dict(), strict=False)
+        table = usagetables.weight_norms(plain, shuffled)
+        ratios += table["ss"].tolist()
+        spreads += table["spread"].tolist()
+    assert np.std([(r - 1) / s for r, s in zip(ratios, spreads, strict=True)]) == pytest.approx(1, abs=0.2)
