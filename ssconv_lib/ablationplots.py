@@ -1,12 +1,14 @@
 """Chapter 6's figure: Fig. 5 (b) again, with the controls that the paper lacks."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from .ablation import ALL, KEPT, NEW
 from .ablationtables import NETWORK, TREATMENT_TEXT, block_text
@@ -61,6 +63,28 @@ def block_drops(table: pd.DataFrame) -> Figure:
     figure.suptitle(
         "Fig. 5 (b): what each block loses, by treatment", x=0.01, ha="left", fontsize=11, fontweight="bold"
     )
+    return figure
+
+
+def treatments(shown: Mapping[str, Tensor], shuffled: int, other: int) -> Figure:
+    """Draw what a convolution is handed under each treatment: a channel that it shuffles, and one that it doesn't.
+
+    Args:
+        shown: For each of `ablation.TREATMENTS` that is to be seen, P(x) as a Tensor[C, H, W].
+        shuffled: Number of the one channel.
+        other: Number of the other one.
+    """
+    high = max(x[[shuffled, other]].max().item() for x in shown.values())
+    figure, axes = plt.subplots(2, len(shown), figsize=(WIDTH, 2.9), squeeze=False)
+    for column, (how, x) in enumerate(shown.items()):
+        for row, channel in enumerate((shuffled, other)):
+            axes[row, column].imshow(x[channel], cmap="gray", vmin=0, vmax=high, interpolation="nearest")
+            axes[row, column].set(xticks=[], yticks=[])
+        name = textwrap.fill(TREATMENT_TEXT[how].replace("Eq. ", "Eq.\u00a0"), 12)
+        axes[0, column].set_title(name, fontsize=8, fontweight="normal", loc="center")
+    for row, text in enumerate(("a shuffled\nchannel", "another one")):
+        axes[row, 0].set_ylabel(text, fontsize=8.5)
+    figure.suptitle("What each treatment leaves of P(x)", x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 

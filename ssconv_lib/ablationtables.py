@@ -6,9 +6,10 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from . import readable
-from .ablation import ALL, KEPT, NEW, NONE
+from .ablation import ALL, KEPT, NEW, NONE, blocks
 from .bootstrap import ImageDifference, paired_bootstrap_mean
 from .fieldtables import layer_text
 from .judge import verdict_row
@@ -39,6 +40,23 @@ def block_text(name: str) -> str:
     if layer := re.fullmatch(r"block(\d+)\.(\d+)", name):
         return f"dense{layer[1]}_{int(layer[2]) + 1}"
     return "all blocks" if name == ALL else layer_text(name)
+
+
+def doses(model: nn.Module) -> pd.DataFrame:
+    """How much there is to zero in each block.
+
+    Returns:
+        A row for each block: convolutions that shuffle, shuffled (channels that they shuffle) and channels (that they
+        read), values (that move in an image: Σ m).
+    """
+    rows = []
+    for block, names in blocks(model).items():
+        layers = [model.get_submodule(name) for name in names]
+        row = {"block": block_text(block), "convolutions": len(layers)}
+        row |= {"shuffled": sum(layer.num_shuffled for layer in layers)}
+        row |= {"channels": sum(layer.in_channels for layer in layers)}
+        rows.append({**row, "values": sum(len(layer.permutation) for layer in layers)})
+    return pd.DataFrame(rows, columns=["block", "convolutions", "shuffled", "channels", "values"])
 
 
 def ablation_table(frame: pd.DataFrame) -> pd.DataFrame:

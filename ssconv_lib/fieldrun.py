@@ -11,7 +11,8 @@ from .fields import check_at_least, check_types, digest, expect, from_mapping, w
 from .run import Run
 
 PREFIX = "field-"  # of the names of records
-BUILT = ("data", "model", "alpha", "layout", "replace", "seed", "pi_seed", "control")  # what an untrained network depends on
+# what an untrained network depends on
+BUILT = ("data", "model", "alpha", "layout", "replace", "seed", "pi_seed", "control")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

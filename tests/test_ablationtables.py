@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from ssconv_lib import ablationplots, ablationtables, figures, judge
 from ssconv_lib.ablation import KEPT, NEW
 from ssconv_lib.bootstrap import paired_bootstrap
+from ssconv_lib.models import create_model
 from ssconv_lib.probestudy import empty_probe_frame
 
 N, BASE = 1000, 200  # images, and how many of them the intact network gets wrong
@@ -276,3 +277,12 @@ def test_many_blocks_get_panels_of_their_own_beside_all_blocks_at_once(style):
 def test_a_table_without_treatments_is_refused(style):
     with pytest.raises(ValueError, match="no row of a treated block"):
         ablationplots.block_drops(ablationtables.ablation_table(pd.DataFrame([row("none", "intact", 0)])))
+
+
+def test_doses_are_the_papers_counts_of_resnet50_block_by_block():
+    table = ablationtables.doses(create_model("resnet50", num_classes=10, alpha=0.04))
+    assert table["block"].tolist()[:: len(table) - 1] == ["conv2_1", "conv5_3"]
+    assert len(table) == 16
+    assert table["shuffled"].sum() == 771
+    assert table["values"].sum() == 309_582
+    assert table.loc[0, ["convolutions", "shuffled", "channels"]].tolist() == [3, 6, 192]
