@@ -1,4 +1,4 @@
-"""The command line: python -m ssconv_lib train | status | merge | verify | fields | data | bench | build | reproduce.
+"""The command line, python -m ssconv_lib: train, status, merge, verify, fields, probe, data, bench, build, reproduce.
 
 Exit status: 0, done (a budget that ran out is done too); 2, the call is wrong; 1, something failed. Messages go to
 stderr, results to stdout.
@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from . import bench, fields_command, native, reproduce, study, train_command, verify
+from . import bench, fields_command, native, probes_command, reproduce, study, train_command, verify
 from .data import Cifar10, Images, load
 from .group import ToldByRankZero, started_by_torchrun
 from .paths import data_dir, results_dir
@@ -60,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     fields = _with_profile(commands.add_parser("fields", help="optimise the receptive fields that have no record"))
     fields_command.add_arguments(fields, _positive)
     fields.set_defaults(command=fields_command.main)
+
+    probe = _with_profile(commands.add_parser("probe", help="ask trained networks what has no record"))
+    fields_command.add_arguments(probe, _positive, "probes")
+    probe.set_defaults(command=probes_command.main)
 
     data = commands.add_parser("data", help="fetch CIFAR-10, or check what is there; with --folder, check images")
     data.add_argument("--folder", metavar="NAME", help="decode every image of this folder, such as imagenet, instead")
@@ -114,6 +118,8 @@ def _status(args: argparse.Namespace) -> int:
         print(f"\nto measure speed on this machine: {profile.bench_command()}")
     if "fields" in lacking:
         print(f"\nto optimise the receptive fields: {profile.fields_command()}")
+    if "probe" in lacking:
+        print(f"\nto ask the trained networks: {profile.probe_command()}")
     return 0
 
 

@@ -13,6 +13,7 @@ from .fieldweights import train_needed
 from .files import write_whole
 from .paths import results_dir
 from .plan import Profile
+from .probetask import ask_missing
 from .speed import measure_missing
 from .workers import train_missing
 
@@ -82,7 +83,8 @@ class Chapter:
         if name not in self.profile.field_studies:
             return study.empty_field_frame()
         if self.profile.trains_in_chapter:
-            train_needed(self.profile, name)
+            lacking = study.field_missing(self.profile, name)
+            train_needed(self.profile, name, [run.network for run in lacking if run.trained])
             outcome = make_missing(self.profile, name)
             if troubles := outcome.failed or outcome.waiting or outcome.left:
                 raise RuntimeError(f"not all receptive fields of {name} were made: {troubles}")
@@ -97,6 +99,31 @@ class Chapter:
         having = [profile for profile in self._profiles() if name in profile.field_studies]
         return [profile for profile in having if len(study.field_frame(profile, name))]
 
+    def probes(self, name: str) -> pd.DataFrame:
+        """What the trained networks of a study of probes answer, a row a condition (see `study.probe_frame`).
+
+        In `quick`, what is missing is made first, after the networks that it needs. A study that the profile doesn't
+        have, or has no record of, gives the columns of `study.empty_probe_frame`, without those of conditions.
+        """
+        if name not in self.profile.probe_studies:
+            return study.empty_probe_frame()
+        if self.profile.trains_in_chapter:
+            train_needed(self.profile, name, [run.network for run in study.probe_missing(self.profile, name)])
+            outcome = ask_missing(self.profile, name)
+            if troubles := outcome.failed or outcome.waiting or outcome.left:
+                raise RuntimeError(f"not all probes of {name} were made: {troubles}")
+        return study.probe_frame(self.profile, name)
+
+    def probe_evidence(self, name: str) -> list[pd.DataFrame]:
+        """The same of what is stored, at each profile that has some: the project's, cheapest first, and this one."""
+        frames = [study.probe_frame(profile, name) for profile in self._profiles() if name in profile.probe_studies]
+        return [frame for frame in frames if len(frame)]
+
+    def with_probes(self, name: str) -> list[Profile]:
+        """The profiles that have records of a study of probes, in the same order."""
+        having = [profile for profile in self._profiles() if name in profile.probe_studies]
+        return [profile for profile in having if len(study.probe_frame(profile, name))]
+
     def _profiles(self) -> list[Profile]:
         """The one in force and the project's, cheapest first; of others only those whose records are in git."""
         profiles = {known: study.load_profile(known) for known in study.profile_names()}
@@ -107,7 +134,7 @@ class Chapter:
         """How much of a study is there, and the command for the rest."""
         if name in self.profile.speed_studies:
             return self._unmeasured(name)
-        if name in self.profile.field_studies:
+        if name in [*self.profile.field_studies, *self.profile.probe_studies]:
             return self._not_made(name)
         if name not in self.profile.studies:
             return Markdown(f"The profile `{self.profile.name}` has no study `{name}`.")
@@ -126,11 +153,17 @@ class Chapter:
         return Markdown(text)
 
     def _not_made(self, name: str) -> Markdown:
-        """The same for a study of receptive fields."""
-        planned, lacking = len(self.profile.field_runs(name)), len(study.field_missing(self.profile, name))
-        text = f"Study `{name}`: {planned - lacking} of {planned} receptive fields have a record."
+        """The same for a study of receptive fields or of probes."""
+        profile = self.profile
+        if name in profile.field_studies:
+            what, planned, command = "receptive fields", profile.field_runs(name), profile.fields_command(name)
+            lacking = study.field_missing(profile, name)
+        else:
+            what, planned, command = "probes", profile.probe_runs(name), profile.probe_command(name)
+            lacking = study.probe_missing(profile, name)
+        text = f"Study `{name}`: {len(planned) - len(lacking)} of {len(planned)} {what} have a record."
         if lacking:
-            text += f" To make the rest: `{self.profile.fields_command(name)}` (after `make`: `.venv/bin/python`)."
+            text += f" To make the rest: `{command}` (after `make`: `.venv/bin/python`)."
         return Markdown(text)
 
     def table(self, data: pd.DataFrame, name: str, show: pd.DataFrame | None = None) -> HTML | Markdown:

@@ -1,22 +1,30 @@
-"""From a block [[fields]] of a profile to its runs: which networks it looks at, each through the same boxes."""
+"""From a block [[fields]] or [[probes]] of a profile to its runs: which trained networks it looks at, each alike."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
-from .fieldrun import FieldRun
 from .run import Run
 
+L = TypeVar("L")
 SELECTABLE = tuple(field.name for field in fields(Run) if field.name != "milestones")  # a list means any of its values
 
 
-def fields_of(point: Mapping[str, Any], studies: Mapping[str, Sequence[Run]], study: str) -> Iterator[FieldRun]:
+def looks_of(
+    point: Mapping[str, Any],
+    studies: Mapping[str, Sequence[Run]],
+    study: str,
+    blocks: str,
+    make: Callable[[Mapping[str, Any]], L],
+) -> Iterator[L]:
     """Yield the runs of one combination of a block's values, one for each of its `networks`, in order of the plan.
 
     Args:
-        point: The fields of a `FieldRun`, with `networks` in place of `network`.
+        point: The fields of a `FieldRun` or `ProbeRun`, with `networks` in place of `network`.
         studies: The training runs of the profile, by study.
         study: That the block belongs to.
+        blocks: The blocks' name, "fields" or "probes".
+        make: Makes a run of its fields.
 
     Raises:
         ValueError: no network matches, or a field or value is impossible; it is quoted.
@@ -25,11 +33,11 @@ def fields_of(point: Mapping[str, Any], studies: Mapping[str, Sequence[Run]], st
     chosen = point.pop("networks", None)
     if "network" in point or not isinstance(chosen, Mapping):
         raise ValueError(
-            f"networks = {chosen!r} in a block [[fields]] of study {study!r}: expected which of the training runs to "
+            f"networks = {chosen!r} in a block [[{blocks}]] of study {study!r}: expected which of the training runs to "
             'look at (and no network beside it), as networks = { study = "table2", seed = 0 }'
         )
     for network in _matching(dict(chosen), studies, study):
-        yield FieldRun.from_dict({**point, "network": network.to_dict()})
+        yield make({**point, "network": network.to_dict()})
 
 
 def _matching(chosen: dict[str, Any], studies: Mapping[str, Sequence[Run]], study: str) -> list[Run]:

@@ -36,9 +36,9 @@ SETTLING = 8  # batches whose statistics an untrained network's batch norm takes
 
 @dataclass
 class FieldOutcome:
-    """What became of the fields: labels of those made, and of those left for the next time.
+    """What became of the fields, or of probes: labels of those made, and of those left for the next time.
 
-    `waiting` has, for each network without weights, what to do and the fields that wait for it; `failed` errors by
+    `waiting` has, for each network without weights, what to do and the labels that wait for it; `failed` errors by
     label.
     """
 

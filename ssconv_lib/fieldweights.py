@@ -1,11 +1,10 @@
-"""The trained networks that optimised receptive fields look at: which are missing, and how they come to be there."""
+"""The trained networks that receptive fields and probes look at: which are missing, how they come to be there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-from .fieldstudy import field_missing
 from .paths import results_dir
 from .plan import Profile
 from .records import RecordStore
@@ -32,18 +31,23 @@ def missing_weights(profile: Profile, run: Run, plan: Plan) -> str | None:
     )
 
 
-def train_needed(profile: Profile, study: str) -> None:
-    """Train the networks whose weights a study of receptive fields needs for what it lacks: for a chapter of `quick`.
+def train_needed(profile: Profile, study: str, networks: Iterable[Run]) -> None:
+    """Train the networks whose weights a study needs for what it lacks: for a chapter of `quick`.
 
     A network without a record is trained with its study. One with a record but without weights, from before they
     were kept, is trained once more; its record stays.
+
+    Args:
+        profile: That has the study.
+        study: For the message.
+        networks: What it needs; those whose weights are there are left alone.
 
     Raises:
         RuntimeError: not all of them could be trained.
     """
     plan = Plan(profile.name, results_dir() / "records", profile.device)
     store = RecordStore(profile.name, plan.records)
-    needed = {run.network.hash: run.network for run in field_missing(profile, study, store) if run.trained}
+    needed = {run.hash: run for run in networks}
     lacking = [run for run in needed.values() if not weights_path(run, profile.name, plan.weights).exists()]
     for name in dict.fromkeys(_study_of(profile, run) for run in lacking if store.get(run) is None):
         outcome = train_missing(profile, name)

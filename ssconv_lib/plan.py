@@ -1,20 +1,38 @@
-"""What a profile plans: its training runs, measurements of speed and receptive fields, read from a TOML file."""
+"""What a profile plans: its training runs, measurements of speed, receptive fields and probes, from a TOML file."""
 
 import dataclasses
 import itertools
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from .fieldplan import fields_of
+from .fieldplan import looks_of
 from .fieldrun import FieldRun
 from .fields import check_types, from_mapping
+from .proberun import ProbeRun
 from .run import Run
 from .speedrun import SpeedRun
 
 R = TypeVar("R")
 PROFILES = Path(__file__).parent / "profiles"
+
+
+class _Kind(NamedTuple):
+    """A kind of blocks: the attribute of a `Profile` with its runs, the command for them, what is said of it or not."""
+
+    attribute: str
+    command: str
+    does: str
+    denied: str
+
+
+KINDS = {
+    "runs": _Kind("planned", "train", "trains it", "trains nothing"),
+    "speeds": _Kind("timed", "bench", "measures it", "is not of speed"),
+    "fields": _Kind("fielded", "fields", "makes it", "is not of receptive fields"),
+    "probes": _Kind("probed", "probe", "makes it", "is not of probes"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Profile:
         planned: The training runs; one that several studies ask for is trained once.
         timed: The measurements of speed, likewise; their studies are others.
         fielded: The optimised receptive fields, likewise; the trained networks that they need are kept.
+        probed: The probes of trained networks, likewise; the networks are kept.
     """
 
     name: str
@@ -50,6 +69,7 @@ class Profile:
     planned: tuple[Planned[Run], ...]
     timed: tuple[Planned[SpeedRun], ...] = ()
     fielded: tuple[Planned[FieldRun], ...] = ()
+    probed: tuple[Planned[ProbeRun], ...] = ()
     device: Literal["cpu", "cuda"] = "cpu"
     weights_of_study: str | None = None
     weights_of_seed: int | None = None
@@ -58,9 +78,8 @@ class Profile:
     def __post_init__(self) -> None:
         """Refuse values of another type, naming the field, and a study of two kinds."""
         check_types(self)
-        kinds = {"runs": self.studies, "speeds": self.speed_studies, "fields": self.field_studies}
-        for (one, studies), (other, others) in itertools.combinations(kinds.items(), 2):
-            if both := [study for study in others if study in studies]:
+        for one, other in itertools.combinations(KINDS, 2):
+            if both := [study for study in self._studies(other) if study in self._studies(one)]:
                 raise ValueError(f"study {both[0]!r} is in a block [[{one}]] and in a block [[{other}]]: rename one")
         if (self.weights_of_study or self.weights_of_seed is not None) and not self._chosen_to_keep:
             chosen = f"weights_of_study = {self.weights_of_study!r}, weights_of_seed = {self.weights_of_seed!r}"
@@ -69,44 +88,44 @@ class Profile:
     @property
     def studies(self) -> list[str]:
         """The names of the studies that train, in order."""
-        return list(dict.fromkeys(planned.study for planned in self.planned))
+        return self._studies("runs")
 
     @property
     def speed_studies(self) -> list[str]:
         """The names of the studies of speed, in order."""
-        return list(dict.fromkeys(planned.study for planned in self.timed))
+        return self._studies("speeds")
 
     @property
     def field_studies(self) -> list[str]:
         """The names of the studies of optimised receptive fields, in order."""
-        return list(dict.fromkeys(planned.study for planned in self.fielded))
+        return self._studies("fields")
+
+    @property
+    def probe_studies(self) -> list[str]:
+        """The names of the studies of probes, in order."""
+        return self._studies("probes")
 
     def runs(self, study: str | None = None) -> list[Run]:
         """The runs of a study, or of all, each once, in order of priority."""
-        if study in self.speed_studies:
-            raise ValueError(f"study {study!r} trains nothing: {self.bench_command(study)} measures it")
-        if study in self.field_studies:
-            raise ValueError(f"study {study!r} trains nothing: {self.fields_command(study)} makes it")
-        return self._chosen(self.planned, study)
+        return self._chosen("runs", study)
 
     def speed_runs(self, study: str | None = None) -> list[SpeedRun]:
         """The measurements of a study of speed, or of all, each once, on no machine yet."""
-        if study in [*self.studies, *self.field_studies]:
-            right = self.train_command if study in self.studies else self.fields_command
-            raise ValueError(f"study {study!r} is not of speed: {right(study)} makes it")
-        return self._chosen(self.timed, study)
+        return self._chosen("speeds", study)
 
     def field_runs(self, study: str | None = None) -> list[FieldRun]:
         """The receptive fields of a study of them, or of all, each once, in order of the plan."""
-        if study in [*self.studies, *self.speed_studies]:
-            right = self.train_command if study in self.studies else self.bench_command
-            raise ValueError(f"study {study!r} is not of receptive fields: {right(study)} makes it")
-        return self._chosen(self.fielded, study)
+        return self._chosen("fields", study)
+
+    def probe_runs(self, study: str | None = None) -> list[ProbeRun]:
+        """The probes of a study of them, or of all, each once, in order of the plan."""
+        return self._chosen("probes", study)
 
     @property
     def kept(self) -> list[Run]:
-        """The runs whose trained networks are kept: those of one study and seed, and those that fields look at."""
+        """The runs whose trained networks are kept: those of one study and seed, and those that are looked at."""
         looked_at = [planned.run.network for planned in self.fielded if planned.run.trained]
+        looked_at += [planned.run.network for planned in self.probed]
         return list({run.hash: run for run in [*self._chosen_to_keep, *looked_at]}.values())
 
     @property
@@ -114,11 +133,17 @@ class Profile:
         study = self.weights_of_study
         return [run for run in self.runs(study) if run.seed == self.weights_of_seed] if study else []
 
-    def _chosen(self, planned: Sequence[Planned[R]], study: str | None) -> list[R]:
-        studies = dict.fromkeys(one.study for one in planned)
+    def _studies(self, blocks: str) -> list[str]:
+        return list(dict.fromkeys(one.study for one in getattr(self, KINDS[blocks].attribute)))
+
+    def _chosen(self, blocks: str, study: str | None) -> list[Any]:
+        studies = self._studies(blocks)
         if study is not None and study not in studies:
+            if right := next((kind for name, kind in KINDS.items() if study in self._studies(name)), None):
+                command = f"{self._command(right.command, study)} {right.does}"
+                raise ValueError(f"study {study!r} {KINDS[blocks].denied}: {command}")
             raise ValueError(f"profile {self.name!r} has no study {study!r}: it has {', '.join(studies) or 'none'}")
-        chosen = [one.run for one in planned if study in (None, one.study)]
+        chosen = [one.run for one in getattr(self, KINDS[blocks].attribute) if study in (None, one.study)]
         return list({run.hash: run for run in chosen}.values())
 
     def train_command(self, study: str | None = None) -> str:
@@ -132,6 +157,10 @@ class Profile:
     def fields_command(self, study: str | None = None) -> str:
         """The command that optimises the receptive fields that are missing."""
         return self._command("fields", study)
+
+    def probe_command(self, study: str | None = None) -> str:
+        """The command that asks trained networks what is missing."""
+        return self._command("probe", study)
 
     def _command(self, name: str, study: str | None) -> str:
         command = f"python -m ssconv_lib {name} --profile {self.source}"
@@ -167,19 +196,33 @@ def load_profile(name_or_path: str | Path) -> Profile:
 def _parse(name: str, source: str, fields: dict[str, Any]) -> Profile:
     runs = _take_blocks(fields, "run", "runs", Run.from_dict)
     speeds = _take_blocks(fields, "speed", "speeds", SpeedRun.from_dict)
-    points = _take_blocks(fields, "field", "fields", dict)
     if not runs:
         raise ValueError("expected a table [run] for what all runs share and at least one block [[runs]]")
     if any(planned.run.device is not None for planned in speeds):
         raise ValueError("device, torch and threads are not for a profile to set: the machine that measures has them")
-    if own := {"name", "source", "planned", "timed", "fielded"} & fields.keys():
+    if own := {"name", "source", *(kind.attribute for kind in KINDS.values())} & fields.keys():
         raise ValueError(f"{min(own)!r} is not for a profile to set: its name is its file's")
     studies: dict[str, list[Run]] = {}
     for planned in runs:
         studies.setdefault(planned.study, []).append(planned.run)
-    looks = tuple(Planned(point.study, run) for point in points for run in fields_of(point.run, studies, point.study))
-    plan = {"name": name, "source": source, "planned": runs, "timed": speeds, "fielded": looks}
+    looked = _take_looks(fields, "field", "fields", studies, FieldRun.from_dict)
+    asked = _take_looks(fields, "probe", "probes", studies, ProbeRun.from_dict)
+    plan = {"name": name, "source": source, "planned": runs, "timed": speeds, "fielded": looked, "probed": asked}
     return from_mapping(Profile, {**plan, **fields})
+
+
+def _take_looks(
+    fields: dict[str, Any],
+    table: str,
+    blocks: str,
+    studies: Mapping[str, Sequence[Run]],
+    make: Callable[[Mapping[str, Any]], R],
+) -> tuple[Planned[R], ...]:
+    """Take blocks that look at trained networks, each as many runs as it chooses networks of the studies."""
+    points = _take_blocks(fields, table, blocks, dict)
+    return tuple(
+        Planned(point.study, run) for point in points for run in looks_of(point.run, studies, point.study, blocks, make)
+    )
 
 
 def _take_blocks(

@@ -1,7 +1,7 @@
 """The store of records: one JSON file a run, whole or absent, named by what determines the run.
 
-There are three kinds: training runs, measurements of speed, whose records say `"kind": "speed"`, and optimised
-receptive fields, `"kind": "field"`.
+There are four kinds: training runs, measurements of speed, whose records say `"kind": "speed"`, optimised receptive
+fields, `"kind": "field"`, and what trained networks answer, `"kind": "probe"`.
 """
 
 import json
@@ -14,15 +14,22 @@ from .fieldmap import check_field
 from .fieldrun import FieldRun
 from .files import sweep, write_whole
 from .paths import results_dir
+from .proberecord import check_probe
+from .proberun import ProbeRun
 from .run import Run
 from .speedrun import PREFIX, SpeedRun
 from .timing import summary
 
 SCHEMA = 1
-AnyRun = Run | SpeedRun | FieldRun
-KINDS: dict[str, type[AnyRun]] = {"training": Run, "speed": SpeedRun, "field": FieldRun}
+AnyRun = Run | SpeedRun | FieldRun | ProbeRun
+KINDS: dict[str, type[AnyRun]] = {"training": Run, "speed": SpeedRun, "field": FieldRun, "probe": ProbeRun}
 # what "the same record" means, by kind; seconds, memory and origin may differ, and a speed is never the same twice
-MEASURED = {"training": ("history", "final"), "speed": (), "field": ("map", "sizes")}
+MEASURED = {
+    "training": ("history", "final"),
+    "speed": (),
+    "field": ("map", "sizes"),
+    "probe": ("weights", "n_images", "conditions"),
+}
 
 
 class RecordStore:
@@ -56,7 +63,7 @@ class RecordStore:
         """Store a record; if its run is there already, keep the first and return which metrics differ.
 
         Args:
-            record: As `make_record`, `speed.measure` or `fieldtask.make_field_record` returns it.
+            record: As `make_record`, `speed.measure`, `fieldtask.make_field_record` or `probetask.ask` returns it.
             replace: Take it in place of the one that is there, which nobody then compares.
         """
         run = run_of(record)
@@ -100,7 +107,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
         run = run_of(record)
-        {Run: _check_trained, SpeedRun: _check_timed, FieldRun: check_field}[type(run)](record, run)
+        _CHECKS[type(run)](record, run)
         if record["hash"] != run.hash or path.stem != run.label:
             raise ValueError(f"the run inside is {run.label!r}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -109,7 +116,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def run_of(record: dict[str, Any]) -> AnyRun:
-    """Return what a record is of, a training run, a measurement of speed or an optimised receptive field.
+    """Return what a record is of, a training run, a measurement of speed, an optimised receptive field or a probe.
 
     Raises:
         ValueError: the description is impossible, or the kind unknown.
@@ -159,6 +166,9 @@ def _check_trained(record: dict[str, Any], run: Run) -> None:
         raise ValueError("the final error is not the last epoch's")
     sum(record["seconds"].values()), record["origin"]["device"]
     final["best_epoch"], final["evaluated_on"], final["n_images"]
+
+
+_CHECKS = {Run: _check_trained, SpeedRun: _check_timed, FieldRun: check_field, ProbeRun: check_probe}
 
 
 def _refuse_constant(name: str) -> None:

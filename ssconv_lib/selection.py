@@ -9,6 +9,7 @@ far an α suits its images whichever the seed; that would be own, too, so the op
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,37 @@ def pair_sd(frame: pd.DataFrame) -> MeasuredSd:
         raise ValueError(f"the records make {len(differences)} pairs of conv and ss: an sd needs two")
     n = len(differences)
     return MeasuredSd(float(differences.std(ddof=1)), n - 1, n, 2 * n)
+
+
+class Spread(NamedTuple):
+    """What the runs of one network on one data set say about chance.
+
+    Attributes:
+        pair: The sd of conv minus ss of one seed.
+        run: The sd of a run.
+        error: Mean error in percent.
+        images: Of the test set.
+    """
+
+    pair: MeasuredSd
+    run: MeasuredSd
+    error: float
+    images: int
+
+
+def spread_of_runs(frames: Sequence[pd.DataFrame]) -> Spread | None:
+    """Take the spread from the network on real images with most pairs of conv and ss; None where none has two.
+
+    Args:
+        frames: Records of several profiles, with one α beside 0 for each network (see `Chapter.evidence`).
+    """
+    real = [frame[frame["data"] != "longrange"] for frame in frames]
+    networks = [of for frame in real for _, of in frame.groupby(["profile", "model", "data"], sort=False)]
+    networks = [of for of in networks if len(tables.gains(of)) > 1]
+    if not networks:
+        return None
+    most = max(networks, key=lambda of: len(tables.gains(of)))
+    return Spread(pair_sd(most), pooled_sd(most), float(most["error"].mean()), int(most["n_images"].iloc[0]))
 
 
 def _check_one_network(frame: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from .fieldstudy import empty_field_frame, field_frame, field_maps, field_missing
 from .plan import Profile, load_profile, profile_names
+from .probestudy import empty_probe_frame, probe_frame, probe_missing
 from .records import RecordStore
 from .run import Run
 from .speedrun import MACHINE, SpeedRun
@@ -16,6 +17,7 @@ __all__ = [
     "Profile",
     "empty_field_frame",
     "empty_frame",
+    "empty_probe_frame",
     "empty_speed_frame",
     "field_frame",
     "field_maps",
@@ -24,6 +26,8 @@ __all__ = [
     "histories",
     "load_profile",
     "missing",
+    "probe_frame",
+    "probe_missing",
     "profile_names",
     "speed_frame",
     "speed_missing",
@@ -187,6 +191,10 @@ def status(profile: Profile, store: RecordStore | None = None) -> pd.DataFrame:
         there = field_frame(profile, study, store)
         mean = round(there["seconds"].mean(), 1) if len(there) else None
         rows.append(_status(study, len(profile.field_runs(study)), len(there), mean, "fields"))
+    for study in profile.probe_studies:
+        seconds = [record["seconds"] for run in profile.probe_runs(study) if (record := store.get(run))]
+        mean = round(sum(seconds) / len(seconds), 1) if seconds else None
+        rows.append(_status(study, len(profile.probe_runs(study)), len(seconds), mean, "probe"))
     return pd.DataFrame(rows)
 
 
