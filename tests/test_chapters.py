@@ -11,7 +11,7 @@ import nbclient
 import pandas as pd
 import pytest
 
-from ssconv_lib import study
+from ssconv_lib import ablation, study
 from ssconv_lib.book import Chapter
 from ssconv_lib.paths import ROOT
 from ssconv_lib.speedrun import SpeedRun
@@ -137,6 +137,29 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "05_channelwise",
         "05_cost",
         "05_verdicts",
+        "06_treatments",
+        "06_doses",
+        "06_figure5b",
+        "06_drops",
+        "06_controls",
+        "06_verdicts",
+        "07_mechanism",
+        "07_borders",
+        "07_solved",
+        "07_smallest_alpha",
+        "07_controls_generated",
+        "07_controls",
+        "07_controls_against_ss",
+        "07_wiring",
+        "07_weight_norms",
+        "07_shifts",
+        "07_robustness",
+        "07_sizes",
+        "07_corruptions",
+        "07_pathfinder",
+        "07_power",
+        "07_selection_bias",
+        "07_verdicts",
     }
     for figure in (tiny / "figures").glob("*.png"):
         assert figure.with_suffix(".svg").exists()
@@ -158,7 +181,7 @@ def test_chapter_1_finds_no_cost_in_parameters_or_macs(tiny):
 
 def test_chapter_2_trained_the_profiles_runs(tiny, places):
     profile = study.load_profile(TINY)
-    records = (places / "records" / "tiny").glob("[!fs]*.json")  # those of fields and of speed begin with it
+    records = (places / "records" / "tiny").glob("[!fps]*.json")  # those of fields, probes and speed begin with it
     assert {path.stem.rpartition("-")[2] for path in records} == {run.hash for run in profile.runs()}
     sweep = table(tiny, "02_fig2")
     assert sweep["alpha"].value_counts().to_dict() == {0: 2, 0.0625: 2, 0.25: 2, 1: 2}
@@ -245,10 +268,43 @@ def test_chapter_5_makes_the_profiles_maps_and_judges_every_claim(tiny, places):
     assert verdicts["What SEResNet50 sees outside does not depend on the location"] == "reproduced"
 
 
+def test_chapter_6_shows_what_each_treatment_leaves_and_counts_what_there_is(tiny):
+    left = table(tiny, "06_treatments").set_index("treatment")["mean"]
+    assert left["zeroed"] == 0
+    assert (left[["others_zeroed", "unshuffled", "mean"]].round(4) == round(left["unshuffled"], 4)).all()
+    doses = table(tiny, "06_doses").set_index("block")
+    assert doses["shuffled"].sum() == 771
+    assert doses.loc["conv4_4", "values"] == 11_760
+
+
+def test_chapter_6_asks_every_network_of_the_profile_and_judges_it(tiny):
+    own = table(tiny, "06_drops").query("source.str.startswith('tiny')", engine="python")
+    assert sorted(own["seed"].unique()) == [0, 1]
+    assert set(own["treatment"]) == set(ablation.TREATMENTS) - {"intact"}
+    assert (own["n"] == 40).all()
+    zeroed = own[(own["treatment"] == "zeroed") & (own["bn"] == "kept")].set_index("seed")
+    more = table(tiny, "06_controls").query("source.str.startswith('tiny') and bn == 'kept'", engine="python")
+    more = more[(more["control"] == "unshuffled") & (more["block"] == zeroed["block"].iloc[0])].set_index("seed")
+    unshuffled = own[(own["treatment"] == "unshuffled") & (own["bn"] == "kept")].set_index("seed")
+    assert more["more"].to_dict() == pytest.approx((zeroed["error"] - unshuffled["error"]).to_dict())
+    claims = table(tiny, "06_verdicts")
+    assert claims["where"].str.contains("tiny").sum() == 10, "five claims on each of two networks"
+
+
+def test_chapter_7_has_its_records_in_tables_and_figures(tiny, places):
+    solved = table(tiny, "07_controls_generated").query("source.str.startswith('tiny')", engine="python")
+    assert solved["n"].tolist() == [2] * 6, "conv, ss, three controls and the narrower network, two seeds each"
+    cells = table(tiny, "07_mechanism")
+    assert sorted(set(zip(cells["distance"], cells["alpha"], strict=True))) == [(5, 0), (5, 0.0625), (8, 0), (8, 0.0625)]
+    wiring = table(tiny, "07_wiring").query("source.str.startswith('tiny')", engine="python")
+    assert wiring["treatment"].tolist()[0] == "intact"
+    assert len(wiring) == 6
+
+
 def test_a_second_run_changes_nothing(tiny):
     done = reproduce("--profile", TINY)
     assert done.returncode == 0
-    assert done.stdout.count("unchanged") == 5
+    assert done.stdout.count("unchanged") == 7
 
 
 def test_evidence_is_what_git_has_and_the_profile_in_force():
@@ -292,7 +348,7 @@ class TestLaptop:
         assert row["outcome"] in ("reproduced", "not reproduced", "cannot tell")
 
     def test_every_number_is_traceable_to_a_record(self, laptop):
-        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("[!fs]*.json")]
+        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("[!fps]*.json")]
         of = {(r["run"]["model"], r["run"]["alpha"], r["run"]["seed"]): r["final"]["error"] for r in records}
         for pair in table(laptop, "02_paired_differences").itertuples():
             expected = of[pair.model, 0.0, pair.seed] - of[pair.model, 0.06, pair.seed]
@@ -344,6 +400,20 @@ class TestLaptop:
             learned = table(places / "laptop", "05_learned").query("model == 'WRN-10-2 + ss'")
             assert learned["measure"].value_counts().to_dict() == {"squared": 3, "absolute": 3}
             assert (learned["trained"] < 0.7 * learned["untrained"]).all(), "the network turns away from the outside"
+
+    @pytest.mark.parametrize("chapter", ["06", "07"])
+    def test_chapters_6_and_7_draw_stored_answers_without_images_or_training(self, places, chapter):
+        done = reproduce("--profile", "laptop", "--chapter", chapter)
+        assert done.returncode == 0, done.stderr
+        assert not any((places.parent / "data").iterdir())
+        name = {"06": "06_drops", "07": "07_wiring"}[chapter]
+        asked = {"06": "ablation", "07": "wiring"}[chapter]
+        stored = [*(RECORDS / "laptop").glob(f"probe-{asked}-wrn10_2-a0.06-*")]
+        found = table(places / "laptop", name)
+        assert found["source"].str.startswith("laptop").any() == bool(stored)
+        if stored:
+            drops = found[found["source"].str.startswith("laptop")].set_index("treatment")["drop"]
+            assert drops["zeroed"].max() > 5 > drops["other_pi"].max(), "the shuffle matters, its permutation little"
 
     def test_the_terminal_tells_what_is_missing(self, laptop):
         done = reproduce("--profile", "laptop", "--chapter", "02")

@@ -10,6 +10,7 @@ from ssconv_lib import SSConv2d
 from ssconv_lib.convert import shuffle_summary
 from ssconv_lib.models import IMAGENET, MODELS, create_model, model_names
 from ssconv_lib.models.cifar import Bottleneck, DenseLayer, DenseNetBC, PreActBlock, WideResNet
+from ssconv_lib.models.peers import GlobalContext
 from ssconv_lib.models.toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt
 from ssconv_lib.receptive_field import reach
 
@@ -27,6 +28,19 @@ SIZES = {
     "long_range_resnext": (21_802, 0.003, 10, 9),
     "long_range_resnet": (11_626, 0.002, 10, 9),
     "long_range_senet": (30_754, 0.004, 4, 3),
+    # controls and peers; gates don't count as convolutions
+    "wrn10_2_narrow06": (274_123, 0.041, 10, 4),
+    "wrn10_2_narrow25": (171_334, 0.025, 10, 4),
+    "wrn10_2_se": (309_334, 0.044, 10, 4),
+    "wrn10_2_gc": (309_614, 0.045, 10, 4),
+    "wrn10_2_dilated": (303_706, 0.044, 10, 4),
+    "long_range_narrow0625": (25_660, 0.004, 4, 3),
+    "long_range_narrow25": (16_642, 0.003, 4, 3),
+    "long_range_cnn_d3": (19_818, 0.003, 3, 2),
+    "long_range_cnn_d6": (47_658, 0.007, 6, 5),
+    "long_range_cnn_d8": (66_218, 0.010, 8, 7),
+    "long_range_gcnet": (30_898, 0.004, 4, 3),
+    "long_range_dilated": (29_098, 0.004, 4, 3),
 }
 
 # (convolutions that shuffle, shuffled channels, Σ m)
@@ -176,7 +190,9 @@ def test_forward_and_gradients(name):
     assert logits.shape == (2, 10)
     assert not torch.equal(logits, plain(x))
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
-    dead = [key for key, p in shuffling.named_parameters() if p.grad is None or not p.grad.any()]
+    closed = tuple(key for key, module in shuffling.named_modules() if isinstance(module, GlobalContext))
+    begins_closed = lambda key: key.startswith(closed) and ".up." not in key  # noqa: E731 - its last layer is zero
+    dead = [key for key, p in shuffling.named_parameters() if p.grad is None or bool(p.grad.any()) == begins_closed(key)]
     assert not dead
 
 
@@ -239,7 +255,9 @@ def test_state_dict_keys_are_stable(name, keys):
 @pytest.mark.parametrize("name", [name for name in SIZES if not name.startswith("long_range")])
 def test_initialization(name):
     checked = 0
-    for module in build(name, alpha=0.06).modules():
+    for key, module in build(name, alpha=0.06).named_modules():
+        if ".behind" in key:
+            continue  # a peer's addition has its own
         if isinstance(module, nn.Conv2d):
             assert module.bias is None
             fan_out = module.out_channels * math.prod(module.kernel_size)
