@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Ablation: what do the shuffled channels carry?
 #
-# Which ss convolutions matter? The paper zeroes the shuffled channels of one block of a trained ResNet50, and reads the
-# accuracy: Fig. 5 (b). But zeroing a channel hurts in any network, whatever it carries.
+# Which ss convolutions matter? The paper zeroes the shuffled channels of one block of a trained ResNet50, and reads
+# the accuracy: Fig. 5 (b). But zeroing a channel hurts in any network, whatever it carries.
 #
 # **What you will see.** Fig. 5 (b), and beside each block what else could explain it.
 #
@@ -63,10 +63,11 @@ chapter.figure(figure, data, "treatments", caption=False)
 # - **As many others zeroed**: what Eq. 5 costs beyond that is due to the shuffle.
 # - **Un-shuffled**: each value stays, in its own place; the view from afar is gone.
 # - **The channel's mean**: a view from afar without places.
-# - **Another π**, or a fresh one in each forward: scattered as before, but not to where the weights were trained for.
+# - **Another π**, or a fresh one in each forward: scattered as before, but not to where the weights were trained
+#   for.
 #
-# All that comes behind was trained for what the channels held, batch norm's statistics too: so we also estimate these
-# anew, on training images.
+# All that comes behind was trained for what the channels held, batch norm's statistics too: so we also estimate
+# these anew, on training images.
 #
 # Blocks differ in how much there is to zero. ResNet50:
 
@@ -78,8 +79,8 @@ chapter.table(doses, "doses")
 # %% [markdown]
 # ## Fig. 5 (b), with its controls
 #
-# Points of accuracy lost, against the intact network on the same images. The 95 % intervals are over images, by a paired
-# bootstrap: only images on which two networks disagree tell them apart.
+# Points of accuracy lost, against the intact network on the same images. The 95 % intervals are over images, by a
+# paired bootstrap: only images on which two networks disagree tell them apart.
 
 # %%
 own = chapter.probes("ablation")
@@ -91,9 +92,9 @@ chapter.missing("ablation")
 
 # %% [markdown]
 # On the generated task, a network without its shuffle is at chance, 50 %; as many others zeroed cost little. Another
-# permutation costs nothing, not even a fresh one: values must come from afar, and no matter from where. The
-# trained network doesn't use its wiring *as* a wiring. WRN-10-2 on CIFAR-10 (`laptop`) says the same more softly, and
-# there most of Eq. 5's drop goes away with new statistics.
+# permutation costs nothing, not even a fresh one: values must come from afar, and no matter from where. The trained
+# network doesn't use its wiring *as* a wiring. WRN-10-2 on CIFAR-10 (`laptop`) says the same more softly, and there
+# most of Eq. 5's drop goes away with new statistics.
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]
@@ -113,9 +114,9 @@ chapter.table(controls, "controls", readable.readable(controls))
 # %% [markdown]
 # ## Claim, evidence, verdict
 #
-# Intervals are over the images of one test set, network by network; another seed may differ by more. **Reproduced**: the
-# interval excludes 0 in the claim's direction, in each block that the claim is about. **Not reproduced**: it excludes 0
-# in the other one, corrected for the number of blocks.
+# Intervals are over the images of one test set, network by network; another seed may differ by more. **Reproduced**:
+# the interval excludes 0 in the claim's direction, in each block that the claim is about. **Not reproduced**: it
+# excludes 0 in the other one, corrected for the number of blocks.
 
 # %%
 verdicts = [row for frame in found for row in ablationtables.verdict_rows(frame)]

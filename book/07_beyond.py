@@ -9,16 +9,16 @@
 # %% [markdown]
 # # Beyond the paper: what does the shuffle's work?
 #
-# Suppose shuffling helps. Is it the fixed wiring, as the paper's comparison with horizontal connections in the visual
-# cortex has it? Any global context? Or the noise, which keeps a network from leaning on single channels? The paper
-# doesn't ask. Each explanation forbids something, so each can be tried.
+# Suppose shuffling helps. Is it the fixed wiring, as the paper's comparison with horizontal connections in the
+# visual cortex has it? Any global context? Or the noise, which keeps a network from leaning on single channels? The
+# paper doesn't ask. Each explanation forbids something, so each can be tried.
 #
-# **What you will see.** Where plain convolution ends and what reaches further; controls that take one property of the
-# shuffle away at a time; trained networks whose wiring is swapped; what shuffling costs when images move, change their
-# size or get worse; and how far chance alone carries a comparison.
+# **What you will see.** Where plain convolution ends and what reaches further; controls that take one property of
+# the shuffle away at a time; trained networks whose wiring is swapped; what shuffling costs when images move, change
+# their size or get worse; and how far chance alone carries a comparison.
 #
-# **What it costs.** `quick` trains some twenty small networks, in two to three minutes on two cores. The other profiles
-# draw stored records and answers, without images.
+# **What it costs.** `quick` trains some twenty small networks, in two to three minutes on two cores. The other
+# profiles draw stored records and answers, without images.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -38,10 +38,10 @@ chapter.heading()
 # %% [markdown]
 # ## Where does plain convolution end?
 #
-# Two coloured patches lie on noise; the class says whether their colours agree. Here they are at *one* distance from each
-# other. If no unit sees both, global average pooling only adds up what was seen of each, and the task can't be
-# solved. So the theoretical receptive field makes a prediction: a border, between distances that can be solved and those
-# that can't. A network deep enough to see everything has none.
+# Two coloured patches lie on noise; the class says whether their colours agree. Here they are at *one* distance from
+# each other. If no unit sees both, global average pooling only adds up what was seen of each, and the task can't be
+# solved. So the theoretical receptive field makes a prediction: a border, between distances that can be solved and
+# those that can't. A network deep enough to see everything has none.
 
 # %%
 mechanism = chapter.records("mechanism")
@@ -52,9 +52,9 @@ if len(cells):
 chapter.missing("mechanism")
 
 # %% [markdown]
-# Every point is a run. Within its field a plain network may learn the task or not: to see both patches is necessary, not
-# sufficient, and a deep network that sees everything can be hard to train. Beyond it none does. With a sixteenth of the
-# channels shuffled the border is gone. Each cell as a count, with all profiles that have records:
+# Every point is a run. Within its field a plain network may learn the task or not: to see both patches is necessary,
+# not sufficient, and a deep network that sees everything can be hard to train. Beyond it none does. With a sixteenth
+# of the channels shuffled the border is gone. Each cell as a count, with all profiles that have records:
 
 # %%
 evidence = chapter.evidence("mechanism")
@@ -78,9 +78,9 @@ chapter.table(smallest, "smallest_alpha", readable.readable(smallest))
 # ## Controls at equal cost
 #
 # All of these do something to the same channels in the same layers, with the same parameters. Four are other
-# permutations: within each channel (`per_channel`), within windows of 4×4 pixels, by half of the map (`roll`), by one
-# pixel as in ShiftViT (`shift`). `fresh` draws a new permutation in every forward, in tests as well. `zeroed` leaves
-# nothing, `mean` puts the channel's average everywhere.
+# permutations: within each channel (`per_channel`), within windows of 4×4 pixels, by half of the map (`roll`), by
+# one pixel as in ShiftViT (`shift`). `fresh` draws a new permutation in every forward, in tests as well. `zeroed`
+# leaves nothing, `mean` puts the channel's average everywhere.
 
 # %%
 sources.show(controls.draw_control)
@@ -126,7 +126,8 @@ display(chapter.table(against, "controls_against_ss", controltables.shown(agains
 chapter.missing("controls")
 
 # %% [markdown]
-# `holm` corrects the *p* values for the number of arms. Few seeds see only large differences: `detectable` says which.
+# `holm` corrects the *p* values for the number of arms. Few seeds see only large differences: `detectable` says
+# which.
 #
 # ## Is the wiring used?
 #
@@ -146,9 +147,9 @@ chapter.missing("usage")
 chapter.table(wiring, "wiring", readable.readable(wiring))
 
 # %% [markdown]
-# A weight that reads a shuffled channel can't rely on *where* a value comes from if another permutation costs it little;
-# it relies on there being values from elsewhere. Do weights grow or shrink there? The norm of the weights that
-# read a shuffled channel, over that of the others, beside the same channels of the plain network of that seed:
+# A weight that reads a shuffled channel can't rely on *where* a value comes from if another permutation costs it
+# little; it relies on there being values from elsewhere. Do weights grow or shrink there? The norm of the weights
+# that read a shuffled channel, over that of the others, beside the same channels of the plain network of that seed:
 
 # %%
 norms = usageweights.norms(chapter.with_probes("usage"), "usage")
@@ -157,8 +158,8 @@ chapter.table(norms, "weight_norms", readable.readable(norms))
 # %% [markdown]
 # ## What does it cost when images change?
 #
-# Convolution commutes with translation (but for strides and borders), a fixed shuffle doesn't. We move the test images,
-# their edge filled by reflection, and count how often an answer stays (consistency, Zhang 2019):
+# Convolution commutes with translation (but for strides and borders), a fixed shuffle doesn't. We move the test
+# images, their edge filled by reflection, and count how often an answer stays (consistency, Zhang 2019):
 
 # %%
 shifts = usagetables.shift_table(asked)
@@ -167,8 +168,8 @@ if len(shifts):
     chapter.figure(figure, shifts, "shifts", caption=False)
 
 # %% [markdown]
-# A permutation is for one input size. At another one, a user can resize the image, or draw π anew and keep the weights.
-# And what of worse images: noise, blur, low contrast, at five severities?
+# A permutation is for one input size. At another one, a user can resize the image, or draw π anew and keep the
+# weights. And what of worse images: noise, blur, low contrast, at five severities?
 
 # %%
 corrupted, sizes = usagetables.corruption_table(asked), usagetables.size_table(asked)
@@ -186,9 +187,9 @@ chapter.table(worse, "corruptions", readable.readable(worse))
 #
 # ## Pathfinder: contours
 #
-# The field's own test of horizontal connections (Linsley et al. 2018): two dashed contours, two dots; are the dots on
-# the same contour? It takes following a line, not only seeing far. Ours is generated, seeded, and built so that no local
-# view and not the dots' distance gives the class away.
+# The field's own test of horizontal connections (Linsley et al. 2018): two dashed contours, two dots; are the dots
+# on the same contour? It takes following a line, not only seeing far. Ours is generated, seeded, and built so that
+# no local view and not the dots' distance gives the class away.
 
 # %%
 pictures = contours.examples(chapter.profile, "pathfinder")
@@ -228,15 +229,15 @@ if own_sd:
     display(chapter.table(bias, "selection_bias", readable.readable(bias)))
 
 # %% [markdown]
-# `optimism`: by how much the chosen α's mean flatters it. What all α share, the sampling error of the one
-# test set, cancels in the choice; it widens what is reported all the same.
+# `optimism`: by how much the chosen α's mean flatters it. What all α share, the sampling error of the one test set,
+# cancels in the choice; it widens what is reported all the same.
 #
 # ## Claim, evidence, verdict
 #
 # An explanation is judged by its controls. A control *keeps the gain* if it is better than plain convolution and not
-# seen to be worse than the shuffle; it *loses* it if it is worse than the shuffle and not better than convolution; else
-# it can't be told. Where the shuffle itself isn't seen to be better, there is nothing to explain yet. n, the interval and
-# what could have been seen stand in each row or in the tables above.
+# seen to be worse than the shuffle; it *loses* it if it is worse than the shuffle and not better than convolution;
+# else it can't be told. Where the shuffle itself isn't seen to be better, there is nothing to explain yet. n, the
+# interval and what could have been seen stand in each row or in the tables above.
 
 # %%
 verdicts = mechanismtables.border_claims(everywhere)
