@@ -10,6 +10,7 @@ from torch import nn
 from ..convert import convert_to_ssconv
 from .cifar import DenseNetBC, ResNeXt29, WideResNet
 from .imagenet import from_torchvision, resnet, resnet_abn, seresnet
+from .peers import LongRangeDilated, LongRangeGCNet, wide_resnet_dilated, wide_resnet_gc, wide_resnet_se
 from .toy import LongRangeCNN, LongRangeResNet, LongRangeResNeXt, LongRangeSENet
 
 Size = tuple[int, int, int]
@@ -50,6 +51,20 @@ MODELS: dict[str, Entry] = {
     "long_range_resnext": Entry(LongRangeResNeXt, LONG_RANGE),
     "long_range_senet": Entry(LongRangeSENet, LONG_RANGE),
     "long_range_resnet": Entry(LongRangeResNet, LONG_RANGE),
+    # controls: without the channels that α would shuffle; with the depth to see as far as a shuffle does
+    "wrn10_2_narrow06": Entry(partial(WideResNet, 10, 2, narrower=0.06), CIFAR),
+    "wrn10_2_narrow25": Entry(partial(WideResNet, 10, 2, narrower=0.25), CIFAR),
+    "long_range_narrow0625": Entry(partial(LongRangeCNN, narrower=0.0625), LONG_RANGE),
+    "long_range_narrow25": Entry(partial(LongRangeCNN, narrower=0.25), LONG_RANGE),
+    "long_range_cnn_d3": Entry(partial(LongRangeCNN, depth=3), LONG_RANGE),
+    "long_range_cnn_d6": Entry(partial(LongRangeCNN, depth=6), LONG_RANGE),
+    "long_range_cnn_d8": Entry(partial(LongRangeCNN, depth=8), LONG_RANGE),
+    # peers: other ways to see the whole image
+    "wrn10_2_se": Entry(partial(wide_resnet_se, 10, 2), CIFAR),
+    "wrn10_2_gc": Entry(partial(wide_resnet_gc, 10, 2), CIFAR),
+    "wrn10_2_dilated": Entry(partial(wide_resnet_dilated, 10, 2), CIFAR),
+    "long_range_gcnet": Entry(LongRangeGCNet, LONG_RANGE),
+    "long_range_dilated": Entry(LongRangeDilated, LONG_RANGE),
 }
 
 

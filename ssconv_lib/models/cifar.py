@@ -4,9 +4,13 @@ Shuffling is added afterwards by `convert_to_ssconv`, whose "paper" reading know
 their names here: `shortcut` and `transition1`, `transition2`. The stem is the first convolution reached.
 """
 
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..shuffle import channel_slice
 
 
 def init_he(model: nn.Module) -> None:
@@ -32,6 +36,14 @@ def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
 
+def kept_width(width: int, alpha: Real) -> int:
+    """Return the width of a control that is narrower by α: w - ⌊αw⌋, which is (1 - α)·w rounded up.
+
+    That is a network in which the channels that α would shuffle are not there, in any layer: what the rest can do.
+    """
+    return width - channel_slice(width, alpha).stop
+
+
 def blocks_per_stage(network: str, depth: int) -> int:
     """Return n of depth = 6n + 4: three stages of n blocks of two convolutions, and four layers around them.
 
@@ -45,7 +57,10 @@ def blocks_per_stage(network: str, depth: int) -> int:
 
 
 class PreActBlock(nn.Module):
-    """BN-ReLU-conv twice beside an identity or, where shapes change, a 1x1 of the first activation."""
+    """BN-ReLU-conv twice beside an identity or, where shapes change, a 1x1 of the first activation.
+
+    `behind` is for a module that ends the branch, in front of the sum; a plain block has none.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -55,6 +70,7 @@ class PreActBlock(nn.Module):
         self.conv2 = conv3x3(out_channels, out_channels)
         same = stride == 1 and in_channels == out_channels
         self.shortcut = None if same else conv1x1(in_channels, out_channels, stride)
+        self.behind: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
@@ -62,6 +78,8 @@ class PreActBlock(nn.Module):
         identity = x if self.shortcut is None else self.shortcut(out)
         out = self.conv1(out)
         out = self.conv2(F.relu(self.norm2(out), inplace=True))
+        if self.behind is not None:
+            out = self.behind(out)
         return out + identity
 
 
@@ -72,20 +90,23 @@ class WideResNet(nn.Module):
         depth: 6n + 4, for n blocks in each of the three stages.
         widen: k; the stages have 16k, 32k and 64k channels.
         num_classes: length of the logits.
+        narrower: α of a control in which the channels that α would shuffle are not there: every width w, the stem's
+            and the head's too, is w - ⌊αw⌋.
 
     Raises:
-        ValueError: depth is not 6n + 4.
+        ValueError: depth is not 6n + 4, or `narrower` no number from 0 to 1.
     """
 
-    def __init__(self, depth: int, widen: int, num_classes: int) -> None:
+    def __init__(self, depth: int, widen: int, num_classes: int, *, narrower: Real = 0) -> None:
         super().__init__()
         n = blocks_per_stage("WideResNet", depth)
-        self.stem = conv3x3(3, 16)
-        self.stage1 = self._stage(n, 16, 16 * widen, stride=1)
-        self.stage2 = self._stage(n, 16 * widen, 32 * widen, stride=2)
-        self.stage3 = self._stage(n, 32 * widen, 64 * widen, stride=2)
-        self.norm = nn.BatchNorm2d(64 * widen)
-        self.head = nn.Linear(64 * widen, num_classes)
+        stem, *widths = (kept_width(w, narrower) for w in (16, 16 * widen, 32 * widen, 64 * widen))
+        self.stem = conv3x3(3, stem)
+        self.stage1 = self._stage(n, stem, widths[0], stride=1)
+        self.stage2 = self._stage(n, widths[0], widths[1], stride=2)
+        self.stage3 = self._stage(n, widths[1], widths[2], stride=2)
+        self.norm = nn.BatchNorm2d(widths[2])
+        self.head = nn.Linear(widths[2], num_classes)
         init_he(self)
 
     @staticmethod
