@@ -41,9 +41,10 @@ notebooks: $(ready) ## write book/*.ipynb anew from book/*.py, without outputs
 	@$(py) -m jupytext --quiet --to ipynb --update book/*.py
 	@$(py) -m nbconvert --log-level=WARN --clear-output --inplace book/*.ipynb
 
-picture: reproduce ## make the README's picture anew, from quick's sweep
+picture: reproduce ## make the README's pictures and its lines on real images anew, from quick's sweep and laptop's tables
 	@mkdir -p book/images
 	@cp results/quick/figures/02_fig2.png book/images/alpha_sweep.png
+	@$(py) -m ssconv_lib.frontpage
 
 bench: $(ready) ## measure speed and memory beside plain convolution: laptop's plan, 15 minutes
 	-@$(py) -m ssconv_lib build

@@ -1,0 +1,110 @@
+"""The README's five lines on what has come out so far, made from laptop's tables: `python -m ssconv_lib.frontpage`."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from .files import write_whole
+from .paths import ROOT
+from .readable import model_text
+
+BEGIN = "<!-- made from results/laptop/tables by make picture; don't edit -->"
+END = "<!-- end -->"
+
+
+def lines(tables: Path) -> list[str]:
+    """Return the lines, those whose table has rows of laptop.
+
+    Args:
+        tables: The folder of laptop's tables.
+    """
+    made = [
+        _pairs(tables / "02_table2.csv", "CIFAR-10"),
+        _pairs(tables / "03_table3.csv", "Imagenette"),
+        _speed(tables / "04_table4.csv"),
+        _view(tables / "05_reach.csv"),
+        _wiring(tables / "07_wiring.csv"),
+    ]
+    return [line for line in made if line]
+
+
+def _pairs(path: Path, data: str) -> str:
+    """Conv against ss, paired by seed, of the network with most pairs."""
+    found = _of_laptop(path)
+    found = found[found["n"] > 1]
+    if found.empty:
+        return ""
+    row = found.loc[found["n"].idxmax()]
+    return (
+        f"**{data}**, {model_text(row['model'])}, {row['n']:.0f} pairs of runs: {row['conv']:.2f} % error with plain"
+        f" convolution, {row['ss']:.2f} % with shuffling; the difference is {row['difference']:.2f} points"
+        f" (95 % interval {_interval(row)}): {row['outcome']}."
+    )
+
+
+def _speed(path: Path) -> str:
+    found = _of_laptop(path).set_index("arm")
+    if not {"listing", "ss"} <= set(found.index):
+        return ""
+    ss, listing = found.loc["ss"], found.loc["listing"]
+    quartiles = f"quartiles {ss['ratio_low']:.2f} to {ss['ratio_high']:.2f}, n = {ss['n']:.0f}"
+    return (
+        f"**Speed**, ResNet50 at {ss['pixels']:.0f} pixels on two CPU cores: {ss['ratio']:.2f} times the time of plain"
+        f" convolution ({quartiles}); the paper's own code takes {listing['ratio']:.2f} times as long here."
+    )
+
+
+def _view(path: Path) -> str:
+    first = pd.read_csv(path).set_index("layer").loc["conv2_1"]
+    return (
+        f"**View**: in ResNet50's first block, {100 * first['ResNet50']:.0f} % of the image can change what a box of 32"
+        f" pixels holds; with shuffling {math.floor(1000 * first['ResNet50 + ss']) / 10:g} %, by the wiring alone, untrained."
+    )
+
+
+def _wiring(path: Path) -> str:
+    found = _of_laptop(path).set_index("treatment")
+    if not {"zeroed", "other_pi"} <= set(found.index):
+        return ""
+    zeroed, other = found.loc["zeroed"], found.loc["other_pi"]
+    return (
+        f"**Wiring**, one trained {model_text(zeroed['model'])}: zeroing its shuffled channels costs"
+        f" {zeroed['drop']:.2f} points ({_interval(zeroed)}), another permutation {other['drop']:.2f}"
+        f" ({_interval(other)})."
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{row['low']:.2f} to {row['high']:.2f}".replace("-", "−")
+
+
+def _of_laptop(path: Path) -> pd.DataFrame:
+    found = pd.read_csv(path)
+    return found[found["source"].str.startswith("laptop")]
+
+
+def with_lines(readme: str, made: list[str]) -> str:
+    """Return the README with these lines between the marks.
+
+    Raises:
+        ValueError: the marks are not there.
+    """
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md: expected the marks {BEGIN} and {END}, with the lines to be made between them")
+    return "\n".join([f"{head}{BEGIN}", *(f"- {line}" for line in made), f"{END}{tail}"])
+
+
+def main() -> None:
+    """Write the lines and the picture of real images anew."""
+    path, results = ROOT / "README.md", ROOT / "results" / "laptop"
+    text = with_lines(path.read_text(encoding="utf-8"), lines(results / "tables"))
+    write_whole(path, text.encode(), replace=True)
+    picture = (results / "figures" / "02_paired_differences.png").read_bytes()
+    write_whole(ROOT / "book" / "images" / "paired_differences.png", picture, replace=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The README's lines on real images are those that laptop's committed tables give."""
+
+import pandas as pd
+import pytest
+
+from ssconv_lib import frontpage
+from ssconv_lib.paths import ROOT
+
+TABLES = ROOT / "results" / "laptop" / "tables"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not TABLES.exists(), reason="no tables of laptop are committed")
+def test_the_readme_has_the_lines_of_the_committed_tables_and_the_picture():
+    made = frontpage.lines(TABLES)
+    assert 3 <= len(made) <= 5
+    assert frontpage.with_lines(README, made) == README, "make picture writes them anew"
+    figure = ROOT / "results" / "laptop" / "figures" / "02_paired_differences.png"
+    assert (ROOT / "book" / "images" / "paired_differences.png").read_bytes() == figure.read_bytes()
+
+
+def test_a_line_has_the_numbers_of_its_row(tmp_path):
+    names = ["source", "model", "n", "conv", "ss", "difference", "low", "high", "outcome"]
+    values = ["laptop (CIFAR-10)", "wrn10_2", 8, 15.016, 14.721, 0.295, -0.0399, 0.63, "cannot tell"]
+    rows = [{"source": "paper", "model": "wrn16_4", "n": 5}, dict(zip(names, values, strict=True))]
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv")
+    line = frontpage._pairs(tmp_path / "t.csv", "CIFAR-10")
+    assert "WRN-10-2, 8 pairs of runs: 15.02 % error" in line
+    assert "0.29 points (95 % interval −0.04 to 0.63): cannot tell." in line
+    pd.DataFrame(rows[:1]).to_csv(tmp_path / "t.csv")
+    assert frontpage._pairs(tmp_path / "t.csv", "CIFAR-10") == ""
+
+
+def test_marks_that_are_gone_are_missed():
+    with pytest.raises(ValueError, match="expected the marks"):
+        frontpage.with_lines("# Title", ["a"])
+    text = f"a\n{frontpage.BEGIN}\n- old\n{frontpage.END}\nb"
+    assert frontpage.with_lines(text, ["new"]) == f"a\n{frontpage.BEGIN}\n- new\n{frontpage.END}\nb"
