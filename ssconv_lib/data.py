@@ -14,17 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import cifar10, longrange, paths
+from . import cifar10, longrange, paths, pathfinder
 from .cifar10 import Cifar10
 from .fields import from_mapping
 from .imagefolder import FolderData, Images, read_folder
 from .longrange import LongRange
+from .pathfinder import Pathfinder
 from .seeds import stream
 
-__all__ = ["Batches", "Cifar10", "Data", "DataSpec", "Images", "LongRange", "Split", "load", "parse_spec"]
+__all__ = ["Batches", "Cifar10", "Data", "DataSpec", "Images", "LongRange", "Pathfinder", "Split", "load", "parse_spec"]
 
-DataSpec = LongRange | Cifar10 | Images
-KINDS: dict[str, type[DataSpec]] = {kind.name: kind for kind in (LongRange, Cifar10, Images)}
+DataSpec = LongRange | Pathfinder | Cifar10 | Images
+KINDS: dict[str, type[DataSpec]] = {kind.name: kind for kind in (LongRange, Pathfinder, Cifar10, Images)}
+GENERATED = {LongRange: longrange.generate, Pathfinder: pathfinder.generate}  # on the spot: there is nothing to read
 SHIFT = 4  # augmentation moves an image by up to so many pixels, as in the paper (Sec. 4.1)
 
 
@@ -100,8 +102,8 @@ def load(spec: DataSpec, root: Path | None = None) -> Data | FolderData:
     """
     if isinstance(spec, Images):
         return read_folder(spec, paths.image_folder(spec.folder, root))
-    if isinstance(spec, LongRange):
-        train, test = (_float_split(*longrange.generate(spec, which)) for which in ("train", "test"))
+    if generate := GENERATED.get(type(spec)):
+        train, test = (_float_split(*generate(spec, which)) for which in ("train", "test"))
         return Data(train, test, num_classes=2, input_size=(3, spec.size, spec.size))
     splits = cifar10.read(root or paths.data_dir())
     train, test = (_uint8_split(*splits[which]) for which in ("train", "test"))

@@ -57,9 +57,10 @@ def _speed(path: Path) -> str:
 
 def _view(path: Path) -> str:
     first = pd.read_csv(path).set_index("layer").loc["conv2_1"]
+    plain, ss = (math.floor(1000 * first[name]) / 10 for name in ("ResNet50", "ResNet50 + ss"))
     return (
-        f"**View**: in ResNet50's first block, {100 * first['ResNet50']:.0f} % of the image can change what a box of 32"
-        f" pixels holds; with shuffling {math.floor(1000 * first['ResNet50 + ss']) / 10:g} %, by the wiring alone, untrained."
+        f"**View**: in ResNet50's first block, {plain:g} % of the image can change what a box of 32 pixels holds; with"
+        f" shuffling {ss:g} %, by the wiring alone, untrained."
     )
 
 
