@@ -27,7 +27,7 @@ profile = "quick"
 import pandas as pd
 from IPython.display import display
 
-from ssconv_lib import contours, controlplots, controls, controltables, judge
+from ssconv_lib import contours, controljudge, controlplots, controls, controltables, judge
 from ssconv_lib import mechanismplots, mechanismtables, readable, selection, sources
 from ssconv_lib import stats, usagejudge, usageplots, usagetables, usageweights
 from ssconv_lib.book import Chapter
@@ -52,9 +52,9 @@ if len(cells):
 chapter.missing("mechanism")
 
 # %% [markdown]
-# Every point is a run. Within its field a plain network may learn the task or not: to see both patches is necessary,
-# not sufficient, and a deep network that sees everything can be hard to train. Beyond it none does. With a sixteenth
-# of the channels shuffled the border is gone. Each cell as a count, with all profiles that have records:
+# Every point is a run. Beyond the line no plain network solves the task. Before it they may fail, too: that some
+# unit reaches both patches is necessary, not sufficient. With a sixteenth of the channels shuffled there is no line.
+# The counts of all profiles that have records:
 
 # %%
 evidence = chapter.evidence("mechanism")
@@ -63,12 +63,12 @@ borders = mechanismtables.border_table(everywhere)
 chapter.table(borders, "borders", readable.readable(borders))
 
 # %%
-if len(everywhere):
-    figure = mechanismplots.heat_map(everywhere)
-    chapter.figure(figure, everywhere.drop(columns="errors"), "solved", caption=False)
+if len(cells):
+    figure = mechanismplots.heat_map(cells)
+    chapter.figure(figure, cells.drop(columns="errors"), "solved")
 
 # %% [markdown]
-# How little is enough? The smallest α from which on all runs solve the task:
+# How little is enough? The smallest α tried with which all runs solved the task:
 
 # %%
 smallest = mechanismtables.smallest_alpha(everywhere)
@@ -104,12 +104,13 @@ display(chapter.table(solved, "controls_generated", controltables.shown(solved))
 chapter.missing("controls_generated")
 
 # %% [markdown]
-# Whatever brings values from far away solves the task: fixed or new each time, random or a plain roll by half of the
-# map, even the mean of a channel. What stays near, or leaves nothing, doesn't. So this task shows that shuffling
-# widens the view, as the paper says, and that nothing more of it is needed. A wiring that changes in every forward
-# can't be learned, and does as well.
+# What brings values from far away in one step solves the task, in most runs: fixed or new each time, random or a
+# roll by half of the map, even a channel's mean. Nothing, or windows, never does. It is not a matter of reach alone:
+# in three layers windows reach the whole image, too (`reach`). A wiring that changes with every forward can't be
+# learned; what it brings in can.
 #
-# Now real images, where the gain is a matter of tenths of a point:
+# Now real images, where the gain is a matter of tenths of a point, and three seeds see only a point or more
+# (`detectable`):
 
 # %%
 trained = pd.concat(chapter.evidence("controls") or [chapter.records("controls")])
@@ -126,9 +127,6 @@ display(chapter.table(against, "controls_against_ss", controltables.shown(agains
 chapter.missing("controls")
 
 # %% [markdown]
-# `holm` corrects the *p* values for the number of arms. Few seeds see only large differences: `detectable` says
-# which.
-#
 # ## Is the wiring used?
 #
 # A trained network can be asked directly. We change the wiring of all its ss convolutions at once and read its error
@@ -183,7 +181,8 @@ worse = corrupted[corrupted["severity"] == "mean"] if len(corrupted) else corrup
 chapter.table(worse, "corruptions", readable.readable(worse))
 
 # %% [markdown]
-# One network of each kind can't speak for all: the intervals are over images, not over trainings.
+# One network of each kind can't speak for all: the intervals are over images. A network at chance, as the plain one
+# is on the generated task, says nothing here.
 #
 # ## Pathfinder: contours
 #
@@ -230,19 +229,20 @@ if own_sd:
 
 # %% [markdown]
 # `optimism`: by how much the chosen α's mean flatters it. What all α share, the sampling error of the one test set,
-# cancels in the choice; it widens what is reported all the same.
+# cancels in the choice. Where pairs need more than runs an arm, conv and ss of a seed don't err together.
 #
 # ## Claim, evidence, verdict
 #
-# An explanation is judged by its controls. A control *keeps the gain* if it is better than plain convolution and not
-# seen to be worse than the shuffle; it *loses* it if it is worse than the shuffle and not better than convolution;
-# else it can't be told. Where the shuffle itself isn't seen to be better, there is nothing to explain yet. n, the
-# interval and what could have been seen stand in each row or in the tables above.
+# The rules, as the code states them:
+
+# %%
+print(controljudge.RULE)
+print(usagejudge.RULE)
 
 # %%
 verdicts = mechanismtables.border_claims(everywhere)
 verdicts += controltables.verdicts([*chapter.evidence("controls_generated"), trained])
-verdicts += usagejudge.verdict_rows(asked)
+verdicts += usagejudge.verdict_rows(asked) + usageweights.norm_claims(norms)
 verdicts += contours.claims(pathfinder)
 verdicts = pd.DataFrame(verdicts, columns=judge.COLUMNS)
 chapter.table(verdicts, "verdicts")
