@@ -1,22 +1,24 @@
 """Controls of the shuffle, none of them the paper's: what else P may do to the shuffled channels at the same cost.
 
-Each takes one thing away from P of Eq. 2. Four are permutations like any other, held in the layer's buffer:
-"per_channel" moves no value to another channel, "windows" none out of its window of 4x4 pixels, "roll" moves all values
-by half of the map, circularly, and "shift" by one pixel, a quarter of the channels each way (ShiftViT's partial shift,
-Wang et al. 2022, but for the border, which is circular here). "fresh" draws a new π in every forward, so that there is
-no wiring to be learned. Two are no permutations: "zeroed" leaves nothing of the shuffled channels, and "mean" puts each
-channel's mean over positions into all of them, which is global context without places.
+Each takes one thing away from P of Eq. 2. Three are permutations like any other, held in the layer's buffer:
+"per_channel" moves no value to another channel, "windows" none out of its window of 4x4 pixels, and "roll" moves all
+values by half of the map, circularly. "fresh" draws a new π in every forward, so that there is no wiring to be learned.
+Three are no permutations: "shift" moves each channel by one pixel, the first down, then up, right, left in turn, and
+zeros come in (ShiftViT's partial shift, Wang et al. 2022); "zeroed" leaves nothing of the shuffled channels; and "mean"
+puts each channel's mean over positions into all of them, which is global context without places.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .seeds import mixed_seed
 from .shuffle import draw_permutation, spatial_shuffle
 
 WINDOW = 4  # pixels a side; what doesn't divide leaves smaller windows at the border
-FORMS = ("fresh", "zeroed", "mean")  # that no buffer of Eq. 2 can hold
-CONTROLS = ("none", "per_channel", "windows", "roll", "shift", *FORMS)
+FORMS = ("shift", "fresh", "zeroed", "mean")  # that no buffer of Eq. 2 can hold
+CONTROLS = ("none", "per_channel", "windows", "roll", *FORMS)
+STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # rows and columns, of "shift"
 
 
 def check_control(control: str) -> str:
@@ -37,7 +39,7 @@ def draw_control(control: str, channels: int, size: tuple[int, int], seed: int) 
         control: One of `CONTROLS`; "none" and those without a permutation of their own give π of Eq. 2.
         channels: The shuffled ones.
         size: (H, W).
-        seed: "roll" and "shift" don't depend on it.
+        seed: "roll" doesn't depend on it.
 
     Returns:
         LongTensor of shape (channels · H · W,), to be used as out[k] = in[permutation[k]].
@@ -52,10 +54,6 @@ def draw_control(control: str, channels: int, size: tuple[int, int], seed: int) 
         return _within_windows(places, seed)
     if control == "roll":
         return places.roll((height // 2, width // 2), (1, 2)).reshape(-1)
-    if control == "shift":
-        steps = ((1, 0), (-1, 0), (0, 1), (0, -1))  # a quarter of the channels each way
-        moved = [plane.roll(steps[channel % 4], (0, 1)).reshape(-1) for channel, plane in enumerate(places)]
-        return torch.cat([*moved, places[:0].reshape(-1)])
     return draw_permutation(channels * area, seed)
 
 
@@ -75,7 +73,7 @@ def controlled(control: str, x: Tensor, chosen: slice, permutation: Tensor) -> T
     """Do what one of `FORMS` does to the chosen channels of x.
 
     Args:
-        control: "fresh", "zeroed" or "mean".
+        control: One of `FORMS`.
         x: Tensor[..., C, H, W].
         chosen: The channels.
         permutation: For "fresh", the one drawn for this forward.
@@ -86,5 +84,19 @@ def controlled(control: str, x: Tensor, chosen: slice, permutation: Tensor) -> T
     if control == "fresh":
         return spatial_shuffle(x, permutation, chosen)
     values = x[..., chosen, :, :]  # (..., s, H, W)
-    put = torch.zeros_like(values) if control == "zeroed" else values.mean((-2, -1), keepdim=True).expand_as(values)
+    if control == "shift":
+        put = _shifted(values)
+    else:
+        put = torch.zeros_like(values) if control == "zeroed" else values.mean((-2, -1), keepdim=True).expand_as(values)
     return torch.slice_scatter(x, put, dim=-3, start=chosen.start, end=chosen.stop, step=chosen.step)
+
+
+def _shifted(values: Tensor) -> Tensor:
+    """Each channel by one pixel, the four directions in turn; what comes in over the border is 0."""
+    padded = F.pad(values, (1, 1, 1, 1))  # (..., s, H + 2, W + 2)
+    height, width = values.shape[-2:]
+    planes = []
+    for channel in range(values.shape[-3]):
+        down, right = STEPS[channel % len(STEPS)]
+        planes.append(padded[..., channel, 1 - down : 1 - down + height, 1 - right : 1 - right + width])
+    return torch.stack(planes, dim=-3)

@@ -165,7 +165,7 @@ class SSConv2d(nn.Conv2d):
         drawn = draw_control(control, self.num_shuffled, size or (0, 0), int(seed))
         self.register_buffer("permutation", drawn.to(self.weight.device))
         if control == "fresh":
-            self._fresh_seed = int(seed)
+            self._fresh_seed, self._evaluated = int(seed), 0
             self.register_buffer("draws", torch.zeros((), dtype=torch.int64, device=self.weight.device))
         self._checked = None
         rest = (self.in_channels - self.num_shuffled) % max(self.num_shuffled, 1)
@@ -188,6 +188,7 @@ class SSConv2d(nn.Conv2d):
     def train(self, mode: bool = True) -> "SSConv2d":
         """Switch between training and evaluation, and look at π again at the next forward."""
         self._checked = None
+        self._evaluated = 0
         return super().train(mode)
 
     def _apply(self, *arguments: Any, **options: Any) -> "SSConv2d":
@@ -212,12 +213,20 @@ class SSConv2d(nn.Conv2d):
         return listing_order(shuffled, self.num_shuffled) if self.layout == "listing" else shuffled
 
     def _drawn_now(self) -> Tensor:
-        """π, or with control="fresh" that of this forward: a function of the seed and of how many there have been."""
+        """π, or with control="fresh" that of this forward.
+
+        That is a function of the seed and of how many forwards there have been in training, and, in evaluation, since
+        that began; so that evaluating changes nothing of a network.
+        """
         if self.control != "fresh":
             return self.permutation
-        number = int(self.draws)
-        self.draws.add_(1)
-        return draw_permutation(len(self.permutation), mixed_seed(self._fresh_seed, number)).to(self.draws.device)
+        key = (self._fresh_seed, int(self.draws))
+        if self.training:
+            self.draws.add_(1)
+        else:
+            self._evaluated += 1
+            key += ("evaluation", self._evaluated)
+        return draw_permutation(len(self.permutation), mixed_seed(*key)).to(self.draws.device)
 
     def _check_input(self, input: Tensor) -> None:
         if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:

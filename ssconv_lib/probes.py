@@ -112,7 +112,7 @@ def ablation(subject: Subject) -> Iterator[Outcome]:
     from .ablation import ablate
 
     test, train = subject.test_batches(), subject.train_batches(augment=True)
-    for condition, wrong in ablate(subject.model, test, train, draws=subject.run.draws):
+    for condition, wrong in ablate(subject.model, test, train, draws=subject.run.draws, seed=subject.run.seed):
         yield Outcome(condition, wrong)
 
 

@@ -91,9 +91,10 @@ def ask(subject: Subject, should_stop: Callable[[], bool] = lambda: False) -> di
     """
     run, weights, outcomes = subject.run, state_digest(subject.model), []
     start = time.perf_counter()
-    for outcome in find_probe(run.probe)(subject):
+    asked = find_probe(run.probe)(subject)
+    while (outcome := next(asked, None)) is not None:
         outcomes.append(outcome)
-        if should_stop():
+        if should_stop() and (next(asked, None) is not None):
             warnings.warn(
                 f"{run.label} was stopped at condition {len(outcomes)}, after {time.perf_counter() - start:.0f} s; "
                 "it begins anew the next time",

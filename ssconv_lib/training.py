@@ -67,7 +67,8 @@ class Training:
     of a group have the same state after every step.
 
     Raises:
-        ValueError: the forwards of a step can't be shared equally by the processes of the group.
+        ValueError: the forwards of a step can't be shared equally by the processes of the group, or the run's control
+            is for one process.
     """
 
     def __init__(self, run: Run, data: Data | FolderData, machine: Machine) -> None:
@@ -76,6 +77,11 @@ class Training:
             raise ValueError(
                 f"{run.label}: a step of {run.batch_size} images in forwards of {run.bn_batch or run.batch_size} "
                 f"(bn_batch) can't be shared equally by {self.group.size} processes; take a divisor of {run.forwards}"
+            )
+        if run.control == "fresh" and self.group.size > 1:
+            raise ValueError(
+                f'{run.label}: control="fresh" draws a π for each forward of one process, {self.group.size} would each'
+                " draw their own; train it in one process"
             )
         self.device = torch.device(machine.device)
         self.data = data.to(self.device)

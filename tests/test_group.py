@@ -189,6 +189,9 @@ def test_what_can_not_be_shared_equally_is_refused():
     whole = dataclasses.replace(RUN, bn_batch=None)
     with pytest.raises(ValueError, match="can't be shared equally by 2"):
         fit(whole, Machine(group=Group(0, 2)))
+    fresh = dataclasses.replace(RUN, alpha=0.25, control="fresh")
+    with pytest.raises(ValueError, match="train it in one process"):
+        fit(fresh, Machine(group=Group(0, 2)))
 
 
 @pytest.mark.parametrize("bn_batch", [0, 5, 48])

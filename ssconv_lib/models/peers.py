@@ -1,7 +1,7 @@
 """Peers of shuffling: other ways to let a network see the whole image, each added to the same plain network.
 
 What is added is drawn last, so that a peer starts from the plain network's weights wherever the two are alike, as the
-network with ss convolutions does.
+network with ss convolutions does (but for `LongRangeSENet`, which is older and in `toy`).
 """
 
 from collections import OrderedDict
