@@ -115,7 +115,7 @@ chapter.missing("controls_generated")
 # %%
 trained = pd.concat(chapter.evidence("controls") or [chapter.records("controls")])
 paired = controltables.paired_arms(trained)
-if len(paired):
+if controltables.has_arms(trained):
     figure = controlplots.paired_arms(trained)
     data = trained[["model", "alpha", "control", "seed", "error", "hash"]]
     chapter.figure(figure, data, "controls", caption=False)

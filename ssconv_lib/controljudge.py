@@ -1,5 +1,6 @@
 """What the gain of shuffling comes from, by the controls: which explanation each supports, and by what rule."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -69,80 +70,118 @@ EXPLANATIONS = (
         beside=("fresh",),  # the most noise, but it brings in values from far away, too
     ),
 )
-_Better = Callable[[str, str, float], tuple[bool, str]]
+RULE = (
+    "Better means that the 95 % interval of the paired difference excludes 0; on the generated task, that more runs"
+    " solve it (Fisher's exact test, 5 %). A control keeps the gain if it is better than plain convolution and the"
+    " interval of what it lacks to the shuffle ends below half of the gain; it loses the gain if it is worse than the"
+    " shuffle and the interval of what it has over plain convolution ends below that. If it is better than plain"
+    " convolution and no more is seen, it keeps a part at least, and the claim stands in part; else nobody can tell."
+    " Where the shuffle itself isn't seen to be better, there is no gain to explain."
+)
+
+
+class Comparison(NamedTuple):
+    """How much better the second of two arms is, in points of error or as a share of runs solved.
+
+    Attributes:
+        seen: Whether it is seen to be better.
+        gain: By how much.
+        high: The upper end of that gain's interval; infinite where there is none.
+        text: The numbers in words.
+    """
+
+    seen: bool
+    gain: float
+    high: float
+    text: str
+
+
+_Compare = Callable[[str, str, float], Comparison]
+_PARTS = {"keeps a part", "keeps at least a part"}
 
 
 def verdicts(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     """What the gain comes from: a row for each group of runs with controls, and explanation.
 
-    A control *keeps the gain* of ss if it is better than conv, at a level corrected for the number of controls that
-    decide (one is enough), and not worse than ss; it *loses the gain* if it is worse than ss and not better than conv;
-    it *keeps a part* if it is better than conv and worse than ss; else it *can't be told*. Better means that the 95 %
-    interval of the paired difference excludes 0; on the generated task, that more runs solve it with Fisher's exact p
-    below 5 %.
+    `RULE` in detail. A control that is better than conv, at a level corrected for the number of controls that decide
+    (one is enough), *keeps the gain* if the upper end of its shortfall to ss is below half of the gain of ss over conv;
+    it *keeps a part* if it is worse than ss; else it *keeps at least a part*. One that is worse than ss and not better
+    than conv *loses the gain* if the upper end of its gain over conv is below that half, else it *loses at least a
+    part*. Of all others it *can't be told*. The interval of two shares of runs solved is Newcombe's, of Wilson's two.
 
-    One that keeps the gain decides, see `Explanation.kept`. That all lose it decides the opposite; "in part" if some
-    keep a part. Where ss isn't better than conv there is no gain to explain: "cannot tell".
-
-    That a control is better than conv says that its shortfall to ss is less than the gain; where the intervals include
-    both no gain of it over conv and no shortfall, it can't be told.
+    One that keeps the gain decides, see `Explanation.kept`. One that keeps a part, or at least a part: "in part". That
+    all lose it decides the opposite. Else "cannot tell"; so, too, where ss isn't seen to be better than conv.
     """
     rows = []
     for group in (group for frame in frames for group in groups(frame)):
-        better = _solves_more(group) if "distance" in group.labels else _has_less_error(group)
+        compare = _by_runs_solved(group) if "distance" in group.labels else _by_error(group)
         for explanation in EXPLANATIONS:
             if set(explanation.controls) & set(group.arms) and {"conv", "ss"} <= set(group.arms):
-                rows.append(_verdict(explanation, group, better))
+                rows.append(_verdict(explanation, group, compare))
     return rows
 
 
-def _verdict(explanation: Explanation, group: Group, better: _Better) -> dict[str, str]:
+def _verdict(explanation: Explanation, group: Group, compare: _Compare) -> dict[str, str]:
+    of_ss = compare("conv", "ss", 0.95)
+    evidence, outcome = f"{_both(group)}: {of_ss.text}", "cannot tell"
+    if of_ss.seen:
+        texts, outcome = _judged(explanation, group, compare, of_ss.gain)
+        evidence = "; ".join([evidence, *texts])
+    else:
+        evidence = f"No gain of ss is seen that could be explained: {evidence}"
+    names = " and ".join(arm_text(arm) for arm in explanation.controls)
+    evidence += f". Decided by {names}: {explanation.why}."
+    return verdict_row(explanation.claim, f"Not in the paper; {_setting(group)}", evidence, outcome)
+
+
+def _judged(explanation: Explanation, group: Group, compare: _Compare, gain: float) -> tuple[list[str], str]:
+    """What each control does to a gain that is seen, and the outcome."""
     there = [arm for arm in explanation.controls if arm in group.arms]
-    gains, gain = better("conv", "ss", 0.95)
-    readings = {arm: _reading(arm, better, len(there)) for arm in there}
-    outcome = (
-        _outcome(explanation, {arm: reading for arm, (reading, _) in readings.items()}) if gains else "cannot tell"
-    )
-    texts = [f"ss{_count(group, 'ss')} over conv{_count(group, 'conv')}: {gain}"]
-    texts += [f"{arm_text(arm)}{_count(group, arm)}: {text}, {reading}" for arm, (reading, text) in readings.items()]
-    if not gains:
-        texts.append("no gain of ss is seen that could be explained")
+    readings = {arm: _reading(arm, compare, gain, len(there)) for arm in there}
+    texts = [f"{_named(group, arm)}: {text}, {reading}" for arm, (reading, text) in readings.items()]
     for arm in [arm for arm in explanation.beside if arm in group.arms]:
-        reading, text = _reading(arm, better, 1)
-        texts.append(f"beside it {arm_text(arm)}{_count(group, arm)}: {text}, {reading}")
+        reading, text = _reading(arm, compare, gain, 1)
+        texts.append(f"beside it {_named(group, arm)}: {text}, {reading}")
     if absent := [arm_text(arm) for arm in explanation.controls if arm not in group.arms]:
         texts.append(f"without runs: {', '.join(absent)}")
-    names = " and ".join(arm_text(arm) for arm in explanation.controls)
-    evidence = f"{'; '.join(texts)}. Decided by {names}: {explanation.why}."
-    return verdict_row(explanation.claim, f"beyond the paper; {_setting(group)}", evidence, outcome)
+    return texts, _outcome(explanation, {arm: reading for arm, (reading, _) in readings.items()})
 
 
 def _outcome(explanation: Explanation, readings: dict[str, str]) -> str:
-    if "keeps the gain" in readings.values():
+    found = set(readings.values())
+    if "keeps the gain" in found:
         return explanation.kept
-    if not set(explanation.needed) <= set(readings) or "can't be told" in readings.values():
-        return "cannot tell"
-    if "keeps a part" in readings.values():
+    if found & _PARTS:
         return "in part"
-    return {"supported": "not supported", "not supported": "supported"}[explanation.kept]
+    if set(explanation.needed) <= set(readings) and found == {"loses the gain"}:
+        return {"supported": "not supported", "not supported": "supported"}[explanation.kept]
+    return "cannot tell"
 
 
-def _reading(arm: str, better: _Better, deciding: int) -> tuple[str, str]:
-    """What a control does to the gain, and the numbers that say so."""
-    over_conv, first = better("conv", arm, 0.95)
-    strictly, _ = better("conv", arm, 1 - 0.05 / deciding)
-    below_ss, second = better(arm, "ss", 0.95)
-    text = f"it over conv {first}, ss over it {second}"
-    if below_ss:
-        return ("keeps a part" if over_conv else "loses the gain"), text
-    return ("keeps the gain" if strictly else "can't be told"), text
+def _reading(arm: str, compare: _Compare, gain: float, deciding: int) -> tuple[str, str]:
+    """What a control does to the gain of ss, and the numbers that say so."""
+    over_conv, short = compare("conv", arm, 0.95), compare(arm, "ss", 0.95)
+    text = f"it over conv {over_conv.text}, ss over it {short.text}"
+    if compare("conv", arm, 1 - 0.05 / deciding).seen:
+        if short.seen:
+            return "keeps a part", text
+        return ("keeps the gain" if short.high < gain / 2 else "keeps at least a part"), text
+    if short.seen and not over_conv.seen:
+        return ("loses the gain" if over_conv.high < gain / 2 else "loses at least a part"), text
+    return "can't be told", text
 
 
-def _count(group: Group, arm: str) -> str:
+def _named(group: Group, arm: str) -> str:
+    """An arm; of the generated task with how many runs solve it."""
+    solves = f" solves {stats.proportion(*group.solved(arm))}" if "distance" in group.labels else ""
+    return f"{arm_text(arm)}{solves}"
+
+
+def _both(group: Group) -> str:
     if "distance" not in group.labels:
-        return ""
-    k, n = group.solved(arm)
-    return f" ({k} of {n} solved)"
+        return "ss over conv"
+    ss, conv = (stats.proportion(*group.solved(arm)) for arm in ("ss", "conv"))
+    return f"ss solves {ss}, conv {conv}"
 
 
 def _setting(group: Group) -> str:
@@ -151,25 +190,30 @@ def _setting(group: Group) -> str:
     return f"{where}, distance {labels['distance']}" if "distance" in labels else where
 
 
-def _has_less_error(group: Group) -> _Better:
+def _by_error(group: Group) -> _Compare:
     """Whether the second arm has less error than the first, by the interval of the paired difference."""
 
-    def better(first: str, second: str, level: float) -> tuple[bool, str]:
+    def compare(first: str, second: str, level: float) -> Comparison:
         measured = group.paired(first, second, level)
         if measured is None or measured.degenerate:
-            return False, f"no interval ({measured.degenerate if measured else 'no seed in common'})"
-        text = f"{measured.mean:.2f} points ({measured.low:.2f} to {measured.high:.2f}, n = {measured.n})"
-        return measured.low > 0, text.replace("-", "−")
+            why = f"n = {measured.n}: {measured.degenerate}" if measured else "no seed in common"
+            return Comparison(False, measured.mean if measured else float("nan"), math.inf, f"no interval ({why})")
+        text = (
+            f"{measured.mean:.2f} points ({measured.low:.2f} to {measured.high:.2f}, n = {measured.n} pairs,"
+            f" detectable {measured.detectable():.2f})"
+        )
+        return Comparison(measured.low > 0, measured.mean, measured.high, text.replace("-", "−"))
 
-    return better
+    return compare
 
 
-def _solves_more(group: Group) -> _Better:
+def _by_runs_solved(group: Group) -> _Compare:
     """Whether the second arm solves the task more often, by Fisher's exact test."""
 
-    def better(first: str, second: str, level: float) -> tuple[bool, str]:
-        (k1, n1), (k2, n2) = (group.solved(arm) for arm in (first, second))
-        p = stats.fisher(k1, n1, k2, n2)
-        return k2 / n2 > k1 / n1 and p < 1 - level, f"p = {p:.2g}"
+    def compare(first: str, second: str, level: float) -> Comparison:
+        one, other = (stats.proportion(*group.solved(arm), level) for arm in (first, second))
+        p, gain = stats.fisher(one.k, one.n, other.k, other.n), other.estimate - one.estimate
+        high = gain + math.hypot(other.high - other.estimate, one.estimate - one.low)  # Newcombe 1998, his method 10
+        return Comparison(gain > 0 and p < 1 - level, gain, high, f"p = {p:.2g}")
 
-    return better
+    return compare

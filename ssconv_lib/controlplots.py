@@ -55,8 +55,16 @@ def paired_arms(frame: pd.DataFrame) -> Figure:
 
     Args:
         frame: Records (see `study.frame`); a panel for each network and α that have conv and another arm.
+
+    Raises:
+        ValueError: none has both, with a seed in common; ask `controltables.has_arms` before.
     """
     panels = [(group, pairs) for group in groups(frame) if (pairs := _differences(group))]
+    if not panels:
+        raise ValueError(
+            f"none of these {len(frame)} records is of an arm that shares a seed with plain convolution: there is no"
+            " pair to draw; ask controltables.has_arms first"
+        )
     figure, axes = _panels([len(pairs) for _, pairs in panels], room=0.35)
     for (group, pairs), ax in zip(panels, axes, strict=True):
         ax.axvline(0, color="black", lw=0.8, zorder=1)

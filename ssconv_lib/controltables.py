@@ -5,16 +5,20 @@ correction over the arms of a table's group, since the best of many arms looks g
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
+import torch
 
-from . import readable, stats
+from . import readable, receptive_field, stats
 from .controlarms import CONTROL_TEXT, Group, arm_of, arm_text, groups
-from .controljudge import verdicts
+from .controljudge import RULE, verdicts
+from .models import create_model
 from .tables import by_seed
 
-__all__ = ["CONTROL_TEXT", "arm_of", "arm_text", "holm", "paired_arms", "shown", "solved_arms", "verdicts"]
+__all__ = ["CONTROL_TEXT", "RULE", "arm_of", "arm_text", "has_arms", "holm", "paired_arms", "reach", "shown"]
+__all__ += ["solved_arms", "verdicts"]
 _P = ("p, Holm", "p to conv", "p to conv, Holm", "p to ss", "p to ss, Holm")
 
 
@@ -36,6 +40,41 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return readable.readable(text)
 
 
+def has_arms(frame: pd.DataFrame) -> bool:
+    """Whether there is a pair to compare: conv and another arm of one network, with a seed in common."""
+    return any(
+        group.paired("conv", arm) is not None
+        for group in groups(frame)
+        if "conv" in group.arms
+        for arm in group.arms
+        if arm != "conv"
+    )
+
+
+@cache
+def reach(model: str, alpha: float, control: str, size: int) -> float:
+    """The share of a square image that a unit in the middle of a network's last layer can depend on, by its wiring.
+
+    Permutations are those of seed 0. That a unit can depend on a pixel says nothing of how strongly.
+
+    Args:
+        model: A network of the generated task, for `create_model`.
+        alpha: α.
+        control: What is in place of the shuffle; at α = 0 it means nothing.
+        size: Of the image, in pixels a side.
+
+    Returns:
+        0 to 1; nan for a network without a rule in `wiring`, of another make, or whose package is missing.
+    """
+    shape = (3, size, size)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the weights don't matter; the caller's generator does
+            network = create_model(model, num_classes=2, alpha=alpha, input_size=shape, control=control)
+        return receptive_field.share(receptive_field.reach(network, ["layers"], shape)["layers"])
+    except (ValueError, RuntimeError):
+        return float("nan")
+
+
 def solved_arms(frame: pd.DataFrame) -> pd.DataFrame:
     """The generated task: a row for each arm.
 
@@ -43,7 +82,8 @@ def solved_arms(frame: pd.DataFrame) -> pd.DataFrame:
         frame: Records of the generated task (see `study.frame`).
 
     Returns:
-        source, model, alpha, size, distance, arm, n, solved, low and high (Wilson's interval of that share, %), mean
+        source, model, alpha, size, distance, arm, reach (see `reach`: necessary beyond the plain network's border, and
+        not sufficient), n, solved, low and high (Wilson's interval of that share, %), mean
         (error, %), and p of Fisher's exact test on the runs solved, against conv and against ss, as they are and after
         Holm's correction; nan where there is nothing to compare with.
     """
@@ -53,7 +93,9 @@ def solved_arms(frame: pd.DataFrame) -> pd.DataFrame:
         for arm, runs in group.arms.items():
             share = stats.proportion(*group.solved(arm))
             counts = {"n": share.n, "solved": share.k, "low": 100 * share.low, "high": 100 * share.high}
-            of_group.append({**group.labels, "arm": arm_text(arm), **counts, "mean": float(runs["error"].mean())})
+            seen = reach(*runs[["model", "alpha", "control"]].iloc[0], group.labels["size"])
+            row = {**group.labels, "arm": arm_text(arm), "reach": seen}
+            of_group.append({**row, **counts, "mean": float(runs["error"].mean())})
         for reference in ("conv", "ss"):
             p = [_fisher(group, reference, arm) for arm in group.arms]
             for row, plain, corrected in zip(of_group, p, holm(p), strict=True):

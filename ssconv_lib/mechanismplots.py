@@ -25,6 +25,9 @@ def distances(table: pd.DataFrame) -> Figure:
 
     Args:
         table: From `mechanismtables.cells`, of one profile.
+
+    Raises:
+        ValueError: for cells of several profiles, or none.
     """
     panels, alphas = _panels(table), sorted(table["alpha"].unique())
     colours = _colours(alphas)
@@ -64,6 +67,9 @@ def heat_map(table: pd.DataFrame) -> Figure:
 
     Args:
         table: From `mechanismtables.cells`, of one profile.
+
+    Raises:
+        ValueError: for cells of several profiles, or none.
     """
     panels = _panels(table)
     alphas, shown = sorted(table["alpha"].unique()), sorted(table["distance"].unique())
@@ -125,6 +131,12 @@ def _levels(ax: Axes, *, labelled: bool) -> None:
 
 
 def _panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The cells of each depth and size; those of two profiles would lie upon each other, so they are refused."""
+    if len(sources := table["source"].unique()) != 1:
+        raise ValueError(
+            f"the cells are of {', '.join(sources) or 'no records'}: a figure has room for those of one profile; pass"
+            " the cells of one source"
+        )
     groups = table.groupby(["depth", "size"])
     return [
         (f"{depth} convolutions, images of {size}×{size} pixels: a unit sees {4 * depth}×{4 * depth}", of)

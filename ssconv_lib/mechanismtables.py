@@ -5,6 +5,7 @@ patches: the border. Beyond it plain convolution has to fail; whether it succeed
 records. A run solves the task or doesn't, hence counts, by chapter 2's threshold `tables.SOLVED`.
 """
 
+import itertools
 import re
 
 import pandas as pd
@@ -125,9 +126,11 @@ def smallest_alpha(table: pd.DataFrame) -> pd.DataFrame:
         table: From `cells`.
 
     Returns:
-        source, depth, size, distance, exact, outside, `conv solved` ("k of n"), the smallest α above 0 that solves
-        with `one` run at least, with `most` (more than half) and with `all`, `largest` (the largest that solves
-        with most), and `tried`, the α there are; None where no α does.
+        source, depth, size, distance, exact, outside, `conv solved` ("k of n"), the smallest α above 0 with which one
+        run at least solves it (`one run solves from`), more than half (`most solve from`) and all (`all solve from`),
+        the largest with which more than half do (`most solve up to`), and `α tried`; None where no α does. Each row of
+        `cells` counts by itself: `all solve from` is the smallest α tried at which all runs solve it; larger ones may
+        fail.
     """
     rows = []
     keys = ["source", "depth", "size", "distance", "exact", "outside"]
@@ -137,16 +140,24 @@ def smallest_alpha(table: pd.DataFrame) -> pd.DataFrame:
             continue
         most = ss.loc[2 * ss["solved"] > ss["n"], "alpha"]
         smallest = {
-            "one": ss.loc[ss["solved"] > 0, "alpha"].min(),
-            "most": most.min(),
-            "all": ss.loc[ss["solved"] == ss["n"], "alpha"].min(),
-            "largest": most.max(),
+            "one run solves from": ss.loc[ss["solved"] > 0, "alpha"].min(),
+            "most solve from": most.min(),
+            "all solve from": ss.loc[ss["solved"] == ss["n"], "alpha"].min(),
+            "most solve up to": most.max(),
         }
         row = dict(zip(keys, key, strict=True))
         row["conv solved"] = f"{conv['solved'].sum()} of {conv['n'].sum()}" if len(conv) else None
         row |= {name: None if alpha != alpha else alpha_text(alpha) for name, alpha in smallest.items()}
-        rows.append(row | {"tried": ", ".join(alpha_text(alpha) for alpha in sorted(ss["alpha"]))})
-    return pd.DataFrame(rows, columns=[*keys, "conv solved", "one", "most", "all", "largest", "tried"])
+        rows.append(row | {"α tried": ", ".join(alpha_text(alpha) for alpha in sorted(ss["alpha"]))})
+    return pd.DataFrame(rows, columns=[*keys, "conv solved", *_SMALLEST, "α tried"])
+
+
+_SMALLEST = ["one run solves from", "most solve from", "all solve from", "most solve up to"]
+
+
+def runs_a_side(level: float = 0.05) -> int:
+    """How many runs a side it takes, at the least, until all against none is below the level by Fisher's test."""
+    return next(m for m in itertools.count(1) if stats.fisher(m, m, 0, m) < level)
 
 
 def border_claims(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -155,6 +166,8 @@ def border_claims(table: pd.DataFrame) -> list[dict[str, str]]:
     "Supported": no plain run beyond the border solves the task, most this side of it do, and Fisher's exact test says
     that this is not chance (5 %). "In part": none beyond solves it, but at most half this side do: the border is then a
     limit and not the place where it fails. "Not supported": a run beyond it solves the task. Else "cannot tell".
+
+    The evidence has Wilson's interval of both shares, and how many runs a side it takes at the least (`runs_a_side`).
 
     Args:
         table: From `cells`.
@@ -169,8 +182,9 @@ def border_claims(table: pd.DataFrame) -> list[dict[str, str]]:
         outcome = "not supported" if outside else outcome if p < 0.05 else "cannot tell"
         evidence = (
             f"Solved without shuffling where a unit reaches both patches: {stats.proportion(*counts[0])};"
-            f" where none does: {stats.proportion(*counts[1])}; Fisher's exact p = {p:.2g}."
+            f" where none does: {stats.proportion(*counts[1])}; Fisher's exact p = {p:.2g}. All against none could be"
+            f" told from {runs_a_side()} runs a side on."
         )
         claim = "The theoretical receptive field says where plain convolution fails"
-        rows.append(verdict_row(claim, f"beyond the paper; {origin}", evidence, outcome))
+        rows.append(verdict_row(claim, f"Not in the paper; {origin}", evidence, outcome))
     return rows

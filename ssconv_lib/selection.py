@@ -16,9 +16,12 @@ import pandas as pd
 from scipy import stats as distributions
 
 from . import stats, tables
+from .readable import model_text
 from .samples import check_fraction
 
 DELTAS = (0.1, 0.2, 0.3)  # points
+# of a two-sided 95 % interval, what lies above 0 by chance is half of its 5 %
+SEEN = "looks better by its interval (%), 2.5 nominal"
 _CHUNK = 5_000  # draws at a time, so that many seeds don't fill the memory
 _ARM = ("profile", "alpha", "layout", "replace", "control")
 
@@ -32,12 +35,14 @@ class MeasuredSd:
         df: Its degrees of freedom.
         n: Runs of the smallest arm, or pairs.
         records: How many records it was estimated from.
+        source: Whose, for readers: "WRN-10-2, laptop (CIFAR-10)".
     """
 
     sd: float
     df: int
     n: int
     records: int
+    source: str = ""
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The χ² interval of the sd, which takes the errors as normal."""
@@ -62,7 +67,7 @@ def pooled_sd(frame: pd.DataFrame) -> MeasuredSd:
     if not df:
         raise ValueError(f"no arm of these {len(frame)} records has two runs: an sd needs two seeds of one α")
     squares = sum((len(errors) - 1) * errors.var(ddof=1) for errors in arms)
-    return MeasuredSd(float((squares / df) ** 0.5), df, min(map(len, arms)), sum(map(len, arms)))
+    return MeasuredSd(float((squares / df) ** 0.5), df, min(map(len, arms)), sum(map(len, arms)), _source(frame))
 
 
 def pair_sd(frame: pd.DataFrame) -> MeasuredSd:
@@ -81,7 +86,7 @@ def pair_sd(frame: pd.DataFrame) -> MeasuredSd:
     if len(differences) < 2:
         raise ValueError(f"the records make {len(differences)} pairs of conv and ss: an sd needs two")
     n = len(differences)
-    return MeasuredSd(float(differences.std(ddof=1)), n - 1, n, 2 * n)
+    return MeasuredSd(float(differences.std(ddof=1)), n - 1, n, 2 * n, _source(frame))
 
 
 class Spread(NamedTuple):
@@ -115,6 +120,11 @@ def spread_of_runs(frames: Sequence[pd.DataFrame]) -> Spread | None:
     return Spread(pair_sd(most), pooled_sd(most), float(most["error"].mean()), int(most["n_images"].iloc[0]))
 
 
+def _source(frame: pd.DataFrame) -> str:
+    profiles = [tables.source(of) for _, of in frame.groupby("profile", sort=False)]
+    return f"{model_text(frame['model'].iloc[0])}, {' and '.join(profiles)}"
+
+
 def _check_one_network(frame: pd.DataFrame) -> None:
     kinds = [" on ".join(kind) for kind in frame.groupby(["model", "data"]).groups]
     if len(kinds) != 1:
@@ -146,11 +156,11 @@ def selection_bias(
         seed: Of the simulation.
 
     Returns:
-        One row: the sd, how many records it comes from (None for a plain number), n, arms; `optimism`, the true error
-        of the chosen arm minus its mean, in points; for each Δ of `DELTAS` how often (%) the chosen arm looks better
-        than conv by Δ or more; `interval excludes 0 (%)`, how often the paired 95 % interval would say that it is
-        better (2.5 under the null if nothing were chosen; nan at n = 1); `best chosen (%)` if there is a truth; and
-        the sd of the error reported, with the shared part.
+        One row: source (of the sd, "" for a plain number), the sd, how many records it comes from (None for a plain
+        number), n, arms; `optimism`, the true error of the chosen arm minus its mean, in points; for each Δ of `DELTAS`
+        how often (%) the chosen arm looks better than conv by Δ or more; `SEEN`, how often its paired 95 % interval
+        lies above 0, so that it would be called better (2.5 under the null if nothing were chosen; nan at n = 1);
+        `best chosen (%)` if there is a truth; and the sd of the error reported, with the shared part.
 
     Raises:
         ValueError: for an sd that is not positive, n or arms below 1, or a truth of another length.
@@ -169,13 +179,14 @@ def selection_bias(
     return pd.DataFrame(
         [
             {
+                "source": sd.source if isinstance(sd, MeasuredSd) else "",
                 "sd of a run": value,
                 "records": sd.records if isinstance(sd, MeasuredSd) else None,
                 "seeds an arm": n,
                 "α tried": arms,
                 "optimism": float((level[chosen] - best).mean()),
                 **{f"looks {delta:g} better (%)": 100 * float((gain >= delta).mean()) for delta in DELTAS},
-                "interval excludes 0 (%)": 100 * float(seen.mean()),
+                SEEN: 100 * float(seen.mean()),
                 **({} if truth is None else {"best chosen (%)": 100 * float((chosen == level.argmin()).mean())}),
                 "sd of the error reported": float((best + common.normal(0, shared, draws)).std()),
             }
@@ -210,9 +221,10 @@ def power_table(
         deltas: True differences, in points.
 
     Returns:
-        A row for each design and true difference: `needed`, and low to high, what is needed at the ends of the sd's own
-        95 % interval; `n so far`, `sees now` (the difference that so many would see), sd, and the number of records it
-        comes from. Of a plain number the interval, n and records are not known, and empty.
+        A row for each design and true difference: source (whose spread the sd is), `needed`, and low to high, what is
+        needed at the ends of the sd's own 95 % interval; `n so far`, `sees now` (the difference that so many would
+        see), sd, and the number of records it comes from. Of a plain number source, interval, n and records are not
+        known, and empty.
     """
     rows = []
     for design, sd in (("pairs", sd_pair), ("runs an arm", sd_run)):
@@ -223,6 +235,7 @@ def power_table(
             low, high = [stats.seeds_needed(end, delta, paired=paired) for end in ends] or [float("nan")] * 2
             rows.append(
                 {
+                    "source": sd.source if measured else "",
                     "design": design,
                     "true difference": delta,
                     "needed": stats.seeds_needed(value, delta, paired=paired),

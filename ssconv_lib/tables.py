@@ -43,6 +43,7 @@ CONTRASTS = {
 DATA = {
     "cifar10": "CIFAR-10",
     "longrange": "generated task",
+    "pathfinder": "Pathfinder",
     "imagenet": "ImageNet-1k",
     "imagenette160": "Imagenette",
 }

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib import pyplot as plt
 
-from ssconv_lib import figures, mechanismplots, mechanismtables, receptive_field
+from ssconv_lib import figures, mechanismplots, mechanismtables, receptive_field, stats
 from ssconv_lib.judge import COLUMNS
 from ssconv_lib.longrange import LongRange
 from ssconv_lib.models import MODELS
@@ -117,9 +117,10 @@ def test_the_smallest_alpha_that_solves():
         ["depth", "distance"]
     )
     row = table.loc[4, 18]
-    assert row[["conv solved", "one", "most", "all", "largest"]].tolist() == ["0 of 3", "1/32", "1/16", "1/4", "1/4"]
-    assert row["tried"] == "1/32, 1/16, 1/4, 1"
-    assert table.loc[3, 15][["one", "most", "all", "largest"]].isna().all()
+    found = {"conv solved": "0 of 3", "one run solves from": "1/32", "most solve from": "1/16"}
+    found |= {"all solve from": "1/4", "most solve up to": "1/4", "α tried": "1/32, 1/16, 1/4, 1"}
+    assert row[list(found)].to_dict() == found, "at α = 1, above the smallest with which all solve it, none does"
+    assert table.loc[3, 15][[name for name in found if "solve " in name or "solves" in name]].isna().all()
     assert (4, 17) not in table.index, "no α above 0 was tried there"
 
 
@@ -139,6 +140,16 @@ def test_the_border_is_judged_by_both_its_sides(inside, outside, outcome):
     assert row["verdict"] == outcome
     assert f"{sum(error < 10 for error in outside)} of {len(outside)}" in row["evidence"]
     assert mechanismtables.border_claims(mechanismtables.cells(frame[frame["distance"] == 15])) == []
+
+
+def test_the_borders_evidence_has_both_intervals_and_what_it_would_take():
+    frame = runs({(15, 0.0): [1.0] * 2, (18, 0.0): [50.0] * 2})
+    (row,) = mechanismtables.border_claims(mechanismtables.cells(frame))
+    for k in (0, 2):
+        assert str(stats.proportion(k, 2)) in row["evidence"]
+    assert "All against none could be told from 4 runs a side on" in row["evidence"]
+    assert stats.fisher(3, 3, 0, 3) > 0.05 > stats.fisher(4, 4, 0, 4)
+    assert mechanismtables.runs_a_side(0.01) == 5, "2 of C(10, 5) = 252"
 
 
 @pytest.fixture
@@ -182,3 +193,12 @@ def test_the_map_counts_the_runs_solved(style):
     assert len(counts) == 8
     (line,) = ax.lines
     assert line.get_xdata()[0] == 1.5, "between 17 and 18"
+
+
+@pytest.mark.parametrize("draw", [mechanismplots.heat_map, mechanismplots.distances])
+def test_cells_of_two_profiles_are_refused_and_not_drawn_upon_each_other(style, draw):
+    both = mechanismtables.cells(pd.concat([FOUR, FOUR.assign(profile="laptop")]))
+    with pytest.raises(ValueError, match=r"are of gpu \(generated task\), laptop \(generated task\): .*one profile"):
+        draw(both)
+    with pytest.raises(ValueError, match="are of no records"):
+        draw(both[:0])

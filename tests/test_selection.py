@@ -29,8 +29,8 @@ def test_one_arm_beats_conv_as_often_as_the_normal_distribution_says():
     for delta in selection.DELTAS:
         tail = selection.distributions.norm.sf(delta, scale=0.2 * (2 / 4) ** 0.5)
         assert table[f"looks {delta:g} better (%)"] == pytest.approx(100 * tail, abs=1.3)
-    assert table["interval excludes 0 (%)"] == pytest.approx(2.5, abs=0.4), "of a t test without a choice"
-    assert row(0.2, 4, 7, draws=10_000)["interval excludes 0 (%)"] > 4
+    assert table[selection.SEEN] == pytest.approx(2.5, abs=0.4), "of a t test without a choice"
+    assert row(0.2, 4, 7, draws=10_000)[selection.SEEN] > 4
 
 
 def test_the_test_sets_sampling_error_widens_the_report_and_biases_nothing():
@@ -50,7 +50,7 @@ def test_a_clear_truth_is_found_and_adds_no_optimism():
 
 def test_a_draw_is_the_same_again_and_a_single_seed_has_no_interval():
     assert selection_bias(0.2, 3, 3, draws=7_000).equals(selection_bias(0.2, 3, 3, draws=7_000))
-    assert np.isnan(row(0.2, 1, 3, draws=100)["interval excludes 0 (%)"])
+    assert np.isnan(row(0.2, 1, 3, draws=100)[selection.SEEN])
 
 
 @settings(max_examples=15, deadline=None)
@@ -97,6 +97,25 @@ def test_power_names_what_is_needed_what_n_sees_and_where_the_sd_comes_from():
     shown = readable.readable(table)
     assert shown["needed"].tolist()[1] == str(table["needed"].iloc[1])
     assert " to " in shown["95 % interval"].iloc[0]
+
+
+def test_tables_name_whose_spread_they_rest_on():
+    frame = runs({0.0: [10.0, 12.0, 11.0], 0.06: [9.0, 10.0, 8.0]})
+    whose = "WRN-10-2, laptop (CIFAR-10)"
+    assert [pair_sd(frame).source, pooled_sd(frame).source] == [whose] * 2
+    other = pooled_sd(frame.assign(profile="gpu"))
+    assert power_table(pair_sd(frame), other)["source"].tolist() == [whose] * 4 + ["WRN-10-2, gpu (CIFAR-10)"] * 4
+    both = pooled_sd(pd.concat([frame, frame.assign(profile="gpu")]))
+    assert both.source == "WRN-10-2, laptop (CIFAR-10) and gpu (CIFAR-10)"
+    assert row(pooled_sd(frame), 3, 3, draws=100)["source"] == whose
+    assert row(0.2, 3, 3, draws=100)["source"] == power_table(0.2, 0.2)["source"].iloc[0] == ""
+    assert next(iter(power_table(0.2, 0.2))) == next(iter(selection_bias(0.2, 3, 3, draws=9))) == "source"
+
+
+def test_the_columns_name_says_that_it_is_one_sided():
+    assert {"better", "2.5"} <= set(selection.SEEN.replace(",", "").split())
+    worse = row(0.1, 9, 1, truth=[5.0], draws=200)
+    assert worse[selection.SEEN] == 0, "an interval that excludes 0 on the other side doesn't count"
 
 
 def test_power_of_plain_numbers_leaves_empty_what_it_does_not_know():
