@@ -18,10 +18,19 @@ from .conv import SSConv2d
 from .data import Batches
 from .fieldstep import held
 from .loader import FolderBatches
-from .seeds import stream
+from .seeds import mixed_seed, stream
 from .shuffle import spatial_shuffle
 
 TREATMENTS = ("intact", "zeroed", "others_zeroed", "unshuffled", "mean", "other_pi", "fresh")
+TREATMENT_TEXT = {  # as readers know them
+    "intact": "intact",
+    "zeroed": "zeroed (Eq. 5)",
+    "others_zeroed": "as many others zeroed",
+    "unshuffled": "un-shuffled",
+    "mean": "channel mean",
+    "other_pi": "another π",
+    "fresh": "a fresh π each forward",
+}
 DRAWN = ("others_zeroed", "other_pi")  # that a draw decides
 RE_ESTIMATED = ("intact", "zeroed", "others_zeroed", "unshuffled")  # also with new batch norm statistics
 ALL, NONE = "all", "none"  # every block at once, and no block, where a block's name stands
@@ -136,7 +145,7 @@ def wrong_answers(model: nn.Module, batches: Read) -> Tensor:
 
 
 def ablate(
-    model: nn.Module, batches: Read, train_batches: Read | None = None, *, draws: int = 3
+    model: nn.Module, batches: Read, train_batches: Read | None = None, *, draws: int = 3, seed: int = 0
 ) -> Iterator[tuple[Condition, Tensor]]:
     """Treat block after block of a trained network (Fig. 5 b) in every way; no context is open when it yields.
 
@@ -145,6 +154,7 @@ def ablate(
         batches: The test images, read once for each condition.
         train_batches: What batch norm statistics are estimated on anew; None leaves these conditions out.
         draws: How often what is drawn is drawn.
+        seed: Of what is drawn; with another one, all draws are others.
 
     Yields:
         The condition and `wrong_answers`. A condition is {block, treatment, draw, bn}: a name of `blocks`, or "all",
@@ -169,7 +179,9 @@ def ablate(
     for block, layers, how in plan:
         statistics = [KEPT] if train_batches is None or how not in RE_ESTIMATED else [KEPT, NEW]
         for draw, bn in product(range(draws if how in DRAWN else 1), statistics):
-            with treated(model, layers, how, draw), nullcontext() if bn == KEPT else re_estimated(model, train_batches):
+            number = mixed_seed(seed, "draw", draw) if seed else draw  # of seed 0 as the first records have it
+            estimated = nullcontext() if bn == KEPT else re_estimated(model, train_batches)
+            with treated(model, layers, how, number), estimated:
                 wrong = wrong_answers(model, batches)
             yield {"block": block, "treatment": how, "draw": draw, "bn": bn}, wrong
 

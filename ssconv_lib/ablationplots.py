@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .ablation import ALL, KEPT, NEW
-from .ablationtables import NETWORK, TREATMENT_TEXT, block_text
+from .ablation import ALL, KEPT, NEW, TREATMENT_TEXT
+from .ablationanswers import NETWORK, block_text
 from .figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from .plots import WIDTH
 from .readable import alpha_text, model_text

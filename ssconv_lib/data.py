@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import cifar10, longrange, paths, pathfinder
+from . import cifar10, longrange, pathfinder, paths
 from .cifar10 import Cifar10
 from .fields import from_mapping
 from .imagefolder import FolderData, Images, read_folder

@@ -2,12 +2,12 @@
 
 The field's test of horizontal connections: contours are followed by passing on, from dash to dash, what is near.
 
-No view of one dot tells the class. Two contours run side by side; one dot is at the start of either, one at the end
-of either, and the class is whether these are the same: an exclusive or, in which each of the four ends has its dot as
-often in one class as in the other. So the argument of `longrange` holds here too: where no feature sees both dots, the
-logit is a sum of terms of one dot each, and smallest cross-entropy is at chance. Nor does the distance between the
-dots tell: a scene is taken only if the four pairs of ends are equally far apart in both classes, but for `TOLERANCE`.
-All else, contours and distractors, is drawn before the class.
+No view of one dot tells the class. One dot is at the start of either contour, the other at the end of either, and the
+class is whether these are the same contour: an exclusive or. Each scene, contours and distractors, is shown four
+times, once with each pair, so each of the four ends has its dot as often in one class as in the other. The argument
+of `longrange` holds here too: where no feature sees both dots, the logit is a sum of terms of one dot each, and its
+smallest cross-entropy is that of chance. Nor does the distance between the dots tell: a scene is taken only if the
+distances of its two pairs in one class are, but for `TOLERANCE`, those of the other class.
 
 The same images on every machine: headings are taken from a table of rounded numbers, and all else is done by
 operations that IEEE 754 defines to the last bit.
@@ -25,11 +25,11 @@ from .seeds import mixed_seed
 HEADINGS = 256  # of a full turn
 ANGLES = [2 * math.pi * k / HEADINGS for k in range(HEADINGS)]
 DIRECTIONS = np.array([[round(4096 * math.sin(a)) / 4096, round(4096 * math.cos(a)) / 4096] for a in ANGLES])
-BEND, OWN = (6, 20), 24  # headings: a turn from dash to dash is the scene's bend plus the contour's own, up to 60 degrees
+BEND, OWN = (6, 20), 24  # headings: from dash to dash a contour turns by the scene's bend and up to 24 more or less
 # In pixels. A dash is a line of 2.5 with round ends of radius .6: 3.7 long, with 1.3 to the next one of its contour.
 DASH, GAP, THICK, DOT = 2.5, 2.5, 0.6, 1.75
-CLEAR, MARGIN = 3.5, 2.0  # between the lines of all other dashes; from the outermost pixels to any line
-TOLERANCE = 0.75
+CLEAR, MARGIN = 3.5, 2.0  # from line to line, but for a contour's neighbours; from the outermost pixels to any line
+TOLERANCE = 0.75  # pixels
 BLOCK, TRIES = 10_000, 20  # pairs of contours drawn at once; places tried for the second one, or for a distractor
 
 
@@ -41,8 +41,8 @@ class Pathfinder:
         size: Height and width of the image, in pixels.
         dashes: Of each of the two contours.
         distractors: Dashes that belong to no contour.
-        distance: The least Chebyshev distance between the dots' centres, in pixels. A window that touches both dots
-            is at least 3 pixels smaller: from 20 on, no window of 16 does.
+        distance: The least Chebyshev distance between the dots' centres, in pixels. Dots reach 2.25 pixels around
+            their centres: from 20 on, no window of 16 touches both.
         train: Number of training images.
         test: Number of test images.
         seed: Of the images; the two splits have streams of their own.
@@ -73,7 +73,7 @@ def generate(spec: Pathfinder, which: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Images (N, H, W, 3), float32: white dashes and red dots on black, from 0 to 1. Labels (N,), int64: 1 where
-        the dots are on the same contour. The classes are balanced (to one image, where N is odd).
+        the dots are on the same contour. Where 4 divides N the classes are balanced exactly, scene by scene.
 
     Raises:
         ValueError: hardly a scene has room for that many dashes.
@@ -116,7 +116,7 @@ def draw_contours(spec: Pathfinder, count: int, rng: np.random.Generator) -> np.
         Dashes (N, contour, dashes, 2 ends, row and column).
     """
     turns = rng.integers(-OWN, OWN + 1, size=(count, 2, spec.dashes))
-    turns += (rng.integers(*BEND, size=(count, 1, 1)) * (2 * rng.integers(2, size=(count, 1, 1)) - 1))
+    turns += rng.integers(*BEND, size=(count, 1, 1)) * (2 * rng.integers(2, size=(count, 1, 1)) - 1)
     turns[:, :, 0] += rng.integers(HEADINGS, size=(count, 1))
     contours = follow(turns.cumsum(2).reshape(2 * count, -1)).reshape(count, 2, -1, 2, 2)
     contours -= contours[:, :, :1, :1]  # both start at the origin
@@ -168,9 +168,7 @@ def follow(headings: np.ndarray) -> np.ndarray:
     return np.stack([before + heading * (GAP / 2), behind - heading * (GAP / 2)], axis=2)
 
 
-def draw_distractors(
-    spec: Pathfinder, dashes: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_distractors(spec: Pathfinder, dashes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draws dashes one by one, each clear of those (N, S, 2, 2) that are there.
 
     Returns:

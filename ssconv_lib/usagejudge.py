@@ -6,11 +6,21 @@ import pandas as pd
 from . import readable
 from .bootstrap import ImageDifference, paired_bootstrap_mean
 from .judge import verdict_row
-from .usagetables import networks, pairs
+from .usagetables import control_text, networks, pairs
 
 SLIGHT = 0.3  # points: the gain of WRN-16-4 in Table 2; what costs less than that is not what the gain comes from
 PART = 0.1  # of what zeroing costs, all that the shuffled channels are worth; what costs less is a side of them at most
 POOR = 100 / 3  # percent of error; the answers of a network that is wrong more often change for any reason
+RULE = (
+    f"A treatment of the wiring costs little if it costs less than {SLIGHT:g} points, the gain of WRN-16-4 in Table 2,"
+    f" or than {100 * PART:g} % of what zeroing the shuffled channels costs, whichever is more (for zeroing itself: the"
+    " first); what the network needs by this treatment is not supported if the 95 % interval over images ends below"
+    " that, else supported if the interval lies above 0 and the mean isn't little, in part if it lies above 0 and the"
+    " mean is little, and else nobody can tell, all to the hundredth of a point that is printed."
+    " That moving the image changes answers more often is supported if the interval of the difference to plain"
+    " convolution lies above 0, not supported if it lies below, and else nobody can tell, as also where one of the two"
+    f" networks is wrong about more than {POOR:.0f} % of the unmoved images."
+)
 # what a network needs if a treatment of all its ss convolutions costs, and the treatment at the start of a sentence
 NEEDS = {
     "zeroed": ("The network needs its shuffled channels", "Zeroing them"),
@@ -29,8 +39,10 @@ def verdict_rows(frame: pd.DataFrame) -> list[dict[str, str]]:
 def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
     """For each network that shuffles, what it needs: a row for each of `NEEDS`.
 
-    Reproduced if the treatment raises the error, its 95 % interval over images above 0; not reproduced if the interval
-    ends below `SLIGHT` points, or below `PART` of what zeroing costs; else nobody can tell.
+    Slight is what costs less than `SLIGHT` points or than `PART` of what zeroing costs, whichever is more; for zeroing
+    itself, `SLIGHT`. Not supported if the 95 % interval over images ends below that; else, if it lies above 0,
+    supported if the mean is not slight, and in part if it is; else nobody can tell. An end that touches, as printed,
+    excludes nothing. `RULE` says so to readers.
 
     Args:
         frame: From `probestudy.probe_frame`.
@@ -47,16 +59,16 @@ def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
             claim, subject = NEEDS[treatment]
             low, high = _ends(cost)
             slight = max(SLIGHT, PART * worth) if treatment != "zeroed" else SLIGHT
-            outcome = "reproduced" if low > 0 else "not reproduced" if high < slight else "cannot tell"
+            outcome = _need(cost.mean, low, high, slight)
             before, after = (100 * answers[how,].mean() for how in ("intact", treatment))
             evidence = (
                 f"{subject} takes the error from {before:.2f} to {after:.2f} %, by {_points(cost.mean, low, high)}"
             )
-            evidence += f" points over {cost.n:,} images"
+            evidence += f" points{_images(cost)}"
             if (draws := len(answers[treatment,])) > 1:
                 evidence += f", in the mean over {draws} draws"
             if treatment != "zeroed" and worth > 0:
-                evidence += f"; zeroing costs {worth:.2f}"
+                evidence += f"; zeroing costs {worth:.2f}, so less than {slight:.2f} is little"
             rows.append(verdict_row(claim, _where(at), evidence, outcome))
     return rows
 
@@ -64,8 +76,8 @@ def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
 def shift_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
     """A shuffle doesn't commute with moving the image: do answers change more often than without? A row for each pair.
 
-    Judged over all shifts and directions together, by the 95 % interval over images; nobody can tell of a network that
-    is wrong about more than `POOR` percent of the unmoved images.
+    Judged over all shifts and directions together, by the 95 % interval over images: supported above 0, not supported
+    below; nobody can tell of a network that is wrong about more than `POOR` percent of the unmoved images.
 
     Args:
         frame: From `probestudy.probe_frame`.
@@ -76,10 +88,10 @@ def shift_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
         moved = [key for key in ss if key[0] == "changed"]
         more = paired_bootstrap_mean(*(np.concatenate([of[key] for key in moved]) for of in (conv, ss)))
         low, high = _ends(more)
-        outcome = "reproduced" if low > 0 else "not reproduced" if high < 0 else "cannot tell"
+        outcome = "supported" if low > 0 else "not supported" if high < 0 else "cannot tell"
         shares = [f"{100 * ss[k].mean():.1f} against {100 * conv[k].mean():.1f} % ({int(k[1])})" for k in moved]
         evidence = f"Answers changed with shuffling against without, by pixels moved: {', '.join(shares)}; "
-        evidence += f"all together {_points(more.mean, low, high)} points more with it, over {more.n:,} images"
+        evidence += f"all together {_points(more.mean, low, high)} points more with it{_images(more)}"
         if still > POOR:
             outcome, evidence = "cannot tell", f"{evidence}; but one of the two is wrong about {still:.0f} % unmoved"
         claim = "With shuffling, moving the image changes answers more often"
@@ -87,8 +99,18 @@ def shift_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
     return rows
 
 
+def _need(mean: float, low: float, high: float, slight: float) -> str:
+    """The outcome; as to what is slight in hundredths, as printed: the bootstrap's own noise is of that size."""
+    mean, high, slight = (round(points, 2) for points in (mean, high, slight))
+    if high < slight:
+        return "not supported"
+    if low > 0:
+        return "supported" if mean >= slight else "in part"
+    return "cannot tell"
+
+
 def _where(at: dict) -> str:
-    control = "" if at["control"] == "none" else f", control {at['control']}"
+    control = f", control: {text}" if (text := control_text(at["control"])) else ""
     alpha = readable.alpha_text(at["alpha"])
     return f"{WHERE}; {readable.model_text(at['model'])}, α = {alpha}{control}, seed {at['seed']}; {at['source']}"
 
@@ -99,6 +121,13 @@ def _ends(one: ImageDifference) -> tuple[float, float]:
         return one.low, one.high
     most = 100 * (1 - ((1 - one.level) / 2) ** (1 / one.n))  # Clopper and Pearson's, of 0 in n
     return -most, most
+
+
+def _images(one: ImageDifference) -> str:
+    """How many images there were, and what could have been seen on them."""
+    if one.degenerate:
+        return f", over {one.n:,} images, none of which is answered differently"
+    return f", over {one.n:,} images, where {one.detectable:.2f} points could have been seen (80 % power)"
 
 
 def _points(mean: float, low: float, high: float) -> str:

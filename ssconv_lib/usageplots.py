@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .ablation import TREATMENT_TEXT
 from .ablationplots import LOOKS
-from .ablationtables import TREATMENT_TEXT
 from .figures import BLUE, COLOUR, GREY, ORANGE, SKY
 from .plots import WIDTH
 from .readable import alpha_text, model_text
 from .usage import AS_IS, BACK, TREATMENTS
-from .usagetables import MEAN, NETWORK
+from .usagetables import MEAN, NETWORK, control_text
 
 LINES = {"conv": {"color": COLOUR["conv"], "marker": "s"}, "ss": {"color": COLOUR["ss"], "marker": "o"}}
 # how each way to take another size looks: colour, mark, dashes and name; conv's, then ss's
@@ -190,7 +190,7 @@ def _networks(table: pd.DataFrame, origin: str) -> Sequence[tuple[tuple, pd.Data
 
 def _title(key: tuple, rows: pd.DataFrame) -> str:
     at = dict(zip(NETWORK, key, strict=True))
-    control = "" if at["control"] == "none" else f", {at['control']}"
+    control = f", {text}" if (text := control_text(at["control"])) else ""
     name = f"{model_text(at['model'])}, α = {alpha_text(at['alpha'])}{control}, seed {at['seed']}"
     return f"{name}\n{at['source']}, n = {rows['n'].iloc[0]:,} images"
 

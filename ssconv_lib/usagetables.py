@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from .ablation import blocks
+from . import readable
+from .ablation import TREATMENT_TEXT, blocks
 from .bootstrap import ImageDifference, paired_bootstrap_mean
+from .controlarms import CONTROL_TEXT
 from .fieldtables import layer_text
 from .tables import DATA
 
@@ -29,6 +31,30 @@ def with_source(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     names = [f"{p} ({DATA.get(d, d)})" for p, d in zip(frame["profile"], frame["data"], strict=True)]
     return frame.assign(source=pd.Series(names, index=frame.index, dtype=object))
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of this module for readers: treatments and controls by name, no hash, each interval in one column.
+
+    The column of controls is left out where all networks have the paper's shuffle, or none.
+    """
+    text = table.drop(columns=["network", "beyond_low", "beyond_high"], errors="ignore")
+    if "treatment" in text:
+        text["treatment"] = text["treatment"].map(lambda how: TREATMENT_TEXT.get(how, how))
+    if "control" in text:
+        text["control"] = text["control"].map(control_text)
+        if not text["control"].any():
+            text = text.drop(columns="control")
+    text = readable.readable(text)
+    if "beyond_low" in table:
+        ends = table[["beyond_low", "beyond_high"]].set_axis(["low", "high"], axis=1)
+        text["beyond, 95 % interval"] = readable.readable(ends)["95 % interval"]
+    return text
+
+
+def control_text(control: str) -> str:
+    """The name of a network's control in place of P, "" if there is none."""
+    return "" if control == "none" else CONTROL_TEXT.get(control, control)
 
 
 def wiring_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -315,6 +315,58 @@ def test_answers_are_in_order_of_the_images_in_fp32_and_evaluation_mode():
     assert model.training
 
 
+def test_what_is_drawn_depends_on_the_seed_and_with_seed_0_on_the_draw_alone(monkeypatch):
+    model, read = network(), batches(1)
+
+    def numbers(**options):
+        found, before = {}, ablation.treated
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                ablation,
+                "treated",
+                lambda model, layers, how, draw=0: (
+                    found.setdefault(how, []).append(draw) or before(model, layers, how, draw)
+                ),
+            )
+            conditions = [c["draw"] for c, _ in ablate(model, read, draws=2, **options)]
+        assert max(conditions) == 1, "conditions count draws"
+        return {how: list(dict.fromkeys(found[how][1:])) for how in ("others_zeroed", "other_pi", "fresh")}
+
+    assert numbers() == numbers(seed=0) == {"others_zeroed": [0, 1], "other_pi": [0, 1], "fresh": [0]}
+    one, other = numbers(seed=1), numbers(seed=2)
+    assert one == numbers(seed=1)
+    drawn = [number for of in (one, other) for number in {n for numbers in of.values() for n in numbers}]
+    assert len(drawn) == len(set(drawn)) == 4, "no draw of one seed is one of another"
+    assert not {0, 1} & set(drawn)
+
+
+def test_other_seeds_answer_otherwise_only_where_something_is_drawn():
+    model, read = network(), batches(8)
+    answers = [{tuple(c.values()): w for c, w in ablate(model, read, draws=3, seed=seed)} for seed in (0, 1)]
+    changed = {key[1] for key, wrong in answers[0].items() if not torch.equal(wrong, answers[1][key])}
+    assert {"others_zeroed", "other_pi"} <= changed <= {"others_zeroed", "other_pi", "fresh"}
+
+
+def test_a_network_that_draws_each_forward_is_left_as_it_was_and_answers_alike_again():
+    model, read = network(control="fresh"), batches(3)
+    seen, first = [], []
+    model.head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    before = snapshot(model)
+    for interrupted in (False, True, False):
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                wrong_answers(model, Interrupted(read, 0, KeyboardInterrupt()))
+        blocks(model, read[0][0])
+        with re_estimated(model, read):
+            pass
+        seen.clear()
+        wrong_answers(model, [read[0], read[0], *read])
+        assert not torch.equal(seen[0], seen[1]), "each forward draws another π"
+        assert_same(before, snapshot(model))
+        first = first or [*seen]
+        assert all(torch.equal(one, other) for one, other in zip(first, seen, strict=True))
+
+
 def test_batches_of_a_data_set_are_read_as_they_are_made():
     data = load(LongRange(size=12, distance=6, train=64, test=32))
     test = make_batches(data, "test", 20, train=False)

@@ -14,6 +14,7 @@ from ssconv_lib.probestudy import empty_probe_frame
 
 N, BASE = 1000, 200  # images, and how many of them the intact network gets wrong
 BLOCKS = ["stage1.0", "stage2.0", "stage3.0"]
+SIX = [f"layer{stage}.{k}" for stage in (1, 2) for k in range(3)]
 AT = {"source": "laptop (CIFAR-10)", "model": "wrn10_2", "alpha": 0.06, "seed": 3, "network": "abc"}
 
 
@@ -30,13 +31,16 @@ def row(block, treatment, more, bn=KEPT, draw=0, start=0, **other):
 
 
 def frame(drops, others=None, unshuffled=None, new=None, **other):
-    """Rows of a network whose blocks lose so many images when zeroed, and when treated otherwise."""
+    """Rows of a network whose blocks lose so many images when zeroed, and when treated otherwise; draws in tuples."""
+    blocks = SIX if len(drops) > 3 else BLOCKS
     rows = [row("none", "intact", 0, **other)]
     for how, of in (("zeroed", drops), ("others_zeroed", others), ("unshuffled", unshuffled)):
-        rows += [row(block, how, more, **other) for block, more in zip(BLOCKS, of or [], strict=False)]
+        for block, lost in zip(blocks, of or [], strict=False):
+            draws = lost if isinstance(lost, tuple) else (lost,)
+            rows += [row(block, how, more, draw=draw, **other) for draw, more in enumerate(draws)]
     if new:
         rows.append(row("none", "intact", 0, NEW, **other))
-        rows += [row(block, "zeroed", more, NEW, **other) for block, more in zip(BLOCKS, new, strict=False)]
+        rows += [row(block, "zeroed", more, NEW, **other) for block, more in zip(blocks, new, strict=False)]
     return pd.DataFrame(rows)
 
 
@@ -134,6 +138,8 @@ def test_zeroing_is_compared_with_its_controls_image_by_image():
     others = table.xs("others_zeroed", level="control")
     assert others["more"].to_dict() == pytest.approx({"conv2_1": 2, "conv3_1": 0, "all blocks": 7})
     assert others.loc["all blocks", "draws"] == 2
+    assert others.loc["all blocks", ["draw_low", "draw_high"]].tolist() == pytest.approx([6, 8])
+    assert others.loc["conv2_1", ["draw_low", "draw_high"]].tolist() == pytest.approx([2, 2])
     assert np.isnan(others.loc["conv3_1", "low"])
     assert table.loc[("conv3_1", "unshuffled"), "more"] == pytest.approx(5)
     one = paired_bootstrap(wrong(10), wrong(30))
@@ -148,17 +154,36 @@ UNSHUFFLED = "Zeroing the shuffled channels costs more than un-shuffling them"
 
 
 def test_the_papers_picture_is_reproduced():
-    data = frame([20, 80, 30], [5, 10, 5], [4, 5, 6], new=[1, 20, 0])
+    data = frame([20, 21, 22, 80, 30, 31], [5] * 6, [4] * 6, new=[1, 1, 1, 20, 0, 0])
     rows = ablationtables.verdict_rows(data)
-    assert {one["claim"] for one in rows} == {ANY, FIRST, BIGGEST, OTHERS, UNSHUFFLED}
-    assert {one["verdict"] for one in rows} == {"reproduced"}
     assert all(list(one) == judge.COLUMNS for one in rows)
     of = {one["claim"]: one for one in rows}
-    assert of[ANY]["where"] == "Fig. 5 (b); WRN-10-2, seed 3; laptop (CIFAR-10)"
+    assert {claim: one["verdict"] for claim, one in of.items()} == {
+        ANY: "reproduced",
+        FIRST: "reproduced",
+        BIGGEST: "reproduced",
+        OTHERS: "supported",
+        UNSHUFFLED: "supported",
+    }
+    assert of[ANY]["where"] == "Fig. 5 (b); WRN-10-2, α = 0.06, seed 3; laptop (CIFAR-10)"
     assert of[OTHERS]["where"].startswith("Control of Fig. 5 (b), not in the paper; WRN-10-2")
-    assert "3 of 3 blocks: 2.00 [" in of[ANY]["evidence"]
-    assert "estimated anew in 1: 0.10 [" in of[ANY]["evidence"]
-    assert "conv3_1 costs most, 8.00 points, of the others conv4_1, 3.00" in of[BIGGEST]["evidence"]
+    assert "in 6 of 6 blocks, by 2.00 [" in of[ANY]["evidence"]
+    assert "estimated anew in 1 of 6 blocks, by 0.10 [" in of[ANY]["evidence"]
+    assert "conv3_1 costs most, 8.00 points, of the others conv3_3, 3.10" in of[BIGGEST]["evidence"]
+
+
+def test_the_evidence_names_the_images_and_what_could_have_been_seen():
+    rows = ablationtables.verdict_rows(frame([20, 21, 22, 80, 30, 31], [5] * 6, [4] * 6))
+    of = {one["claim"]: one["evidence"] for one in rows}
+    assert all("over 1,000 images" in evidence for evidence in of.values())
+    first = paired_bootstrap(wrong(0), wrong(20)).detectable
+    assert f"where {first:.2f} points could have been seen (80 % power)" in of[FIRST]
+    worst = paired_bootstrap(wrong(0), wrong(80)).detectable
+    assert f"where {worst:.2f} points could have been seen (80 % power, in the worst case)" in of[ANY]
+    against = paired_bootstrap(wrong(5), wrong(80)).detectable
+    assert f"where {against:.2f} points could have been seen" in of[OTHERS]
+    (still, *_) = ablationtables.verdict_rows(frame([0, 0, 0]))
+    assert still["evidence"].endswith("over 1,000 images, none of which is answered differently")
 
 
 @pytest.mark.parametrize(
@@ -188,31 +213,111 @@ def test_one_of_several_blocks_that_seems_to_help_is_asked_at_a_corrected_level(
 @pytest.mark.parametrize(
     ("drops", "outcome"),
     [
-        ([20, 80, 30], "reproduced"),
-        ([80, 20, 30], "not reproduced"),
-        ([20, 30, 80], "not reproduced"),
-        ([79, 80, 20], "cannot tell"),
-        ([20, 80], "cannot tell"),
+        ([20, 20, 20, 80, 30, 20], "reproduced"),
+        ([80, 20, 20, 20, 30, 20], "not reproduced"),
+        ([20, 20, 20, 20, 30, 80], "not reproduced"),
+        ([79, 20, 20, 80, 20, 20], "cannot tell"),
     ],
 )
 def test_the_biggest_drop_is_to_be_late_but_not_last(drops, outcome):
     assert verdicts(frame(drops))[BIGGEST] == outcome
 
 
+@pytest.mark.parametrize("drops", [[20, 80], [20, 80, 30], [80, 20, 30], [20, 20, 80, 30, 20]])
+def test_with_fewer_than_six_blocks_late_cannot_be_told(drops):
+    (one,) = [one for one in ablationtables.verdict_rows(frame(drops)) if one["claim"] == BIGGEST]
+    assert one["verdict"] == "cannot tell"
+    said = f"fewer than 6 blocks, and these are {len(drops)}" if len(drops) > 2 else "Of 2 blocks none lies between"
+    assert said in one["evidence"]
+
+
 @pytest.mark.parametrize(
     ("others", "outcome"),
-    [([5, 10, 5], "reproduced"), ([5, 80, 5], "cannot tell"), ([80, 10, 5], "not reproduced")],
+    [([5, 10, 5], "supported"), ([5, 80, 5], "cannot tell"), ([80, 10, 5], "not supported")],
 )
 def test_zeroing_must_cost_more_than_the_control_in_every_block(others, outcome):
     assert verdicts(frame([40, 80, 40], others))[OTHERS] == outcome
     assert verdicts(frame([40, 80, 40], None, others))[UNSHUFFLED] == outcome
 
 
-def test_minus_signs_are_typeset_and_each_network_has_its_rows():
-    data = pd.concat([frame([-40, 80, 30]), frame([20, 80, 30], network="def", seed=4)])
-    rows = ablationtables.verdict_rows(data)
-    assert [one["where"].split(";")[1] for one in rows] == [" WRN-10-2, seed 3"] * 3 + [" WRN-10-2, seed 4"] * 3
-    assert "−4.00 [−" in rows[0]["evidence"]
+@pytest.mark.parametrize(
+    ("others", "outcome", "count"),
+    [
+        ([(5, 6, 7), (5, 60, 5), (1, 2, 3)], "supported", 3),
+        ([(5, 6, 7), (5, 80, 5), (1, 2, 3)], "cannot tell", 2),  # the mean of the draws is still far below
+        ([(80, 90, 7), (5, 6, 7), (1, 2, 3)], "cannot tell", 2),
+        ([(80, 90, 99), (5, 6, 7), (1, 2, 3)], "not supported", 2),
+    ],
+)
+def test_zeroing_must_cost_more_than_each_draw_of_as_many_others(others, outcome, count):
+    rows = ablationtables.verdict_rows(frame([40, 80, 40], others))
+    (one,) = [one for one in rows if one["claim"] == OTHERS]
+    assert one["verdict"] == outcome
+    assert f"above every draw in {count} of 3 blocks" in one["evidence"]
+
+
+def test_minus_signs_are_typeset():
+    assert "−4.00 [−" in ablationtables.verdict_rows(frame([-40, 80, 30]))[0]["evidence"]
+
+
+def seeds(*drops, **other):
+    return pd.concat([frame(of, seed=seed, network=f"net{seed}", **other) for seed, of in enumerate(drops)])
+
+
+@pytest.mark.parametrize(
+    ("networks", "outcome"),
+    [
+        ([[20, 80, 30], [30, 60, 30], [40, 70, 30]], "reproduced"),
+        ([[20, 80, 30], [30, 60, 30], [-40, 70, 30]], "cannot tell"),
+        ([[20, 80, 30], [-30, 60, 30], [-40, 70, 30]], "not reproduced"),
+        ([[20, 80, 30], [-30, 60, 30]], "cannot tell"),  # half is not most
+    ],
+)
+def test_the_networks_of_a_source_are_judged_together(networks, outcome):
+    rows = ablationtables.verdict_rows(seeds(*networks))
+    assert len(rows) == 3, "one row a claim"
+    (one,) = [one for one in rows if one["claim"] == FIRST]
+    assert one["verdict"] == outcome
+    numbers = ", ".join(map(str, range(len(networks))))
+    assert one["where"] == f"Fig. 5 (b); WRN-10-2, α = 0.06, seeds {numbers}; laptop (CIFAR-10)"
+    lost = [of[0] / 10 for of in networks]
+    pooled = f"{np.mean(lost):.2f} [range {min(lost):.2f} to {max(lost):.2f}] (conv2_1)".replace("-", "−")
+    count = sum(of > 0 for of in lost)
+    assert f"on average by {pooled}, in {count} of {len(networks)} networks; over 1,000 images a net" in one["evidence"]
+
+
+def test_several_networks_are_counted_and_their_numbers_pooled():
+    data = seeds([20, 21, 22, 80, 30, 31], [20, 21, 22, 23, 80, 31], [80, 21, 2, 24, 30, 31], others=[(5, 6)] * 6)
+    of = {one["claim"]: one for one in ablationtables.verdict_rows(data)}
+    assert {of[claim]["verdict"] for claim in (ANY, BIGGEST, OTHERS)} == {"cannot tell"}
+    assert "in every block in 2 of 3 networks, on average by 4.00 [range 2.00 to 8.00]" in of[ANY]["evidence"]
+    assert of[ANY]["evidence"].count("range") == 6
+    late = "In 2 of 3 networks the costliest late block (conv3_2 in 2, conv3_1 in 1)"
+    assert of[BIGGEST]["evidence"].startswith(late)
+    assert "(conv3_3 in 2, conv2_1 in 1), on average by 1.60 [range −5.00 to 4.90] points" in of[BIGGEST]["evidence"]
+    assert "above every draw in every block in 2 of 3 networks" in of[OTHERS]["evidence"]
+
+
+def test_models_sources_and_fractions_are_judged_apart():
+    others = [{"model": "wrn16_4"}, {"source": "gpu (CIFAR-10)"}, {"alpha": 0.25}]
+    data = pd.concat([frame([-40, 80, 30]), *(frame([20, 80, 30], network=str(o), **o) for o in others)])
+    rows = [one for one in ablationtables.verdict_rows(data) if one["claim"] == FIRST]
+    assert [one["verdict"] for one in rows] == ["not reproduced"] + ["reproduced"] * 3
+
+
+def test_readers_see_treatments_by_name_and_no_hash():
+    data = frame([30, 50, 40], [(5, 10), (10, 20), (5, 5)], [4, 5, 6])
+    drops = ablationtables.shown(ablationtables.ablation_table(data))
+    assert "network" not in drops
+    names = ["intact", "zeroed (Eq. 5)", "as many others zeroed", "un-shuffled"]
+    assert list(drops["treatment"].unique()) == names
+    table = ablationtables.control_table(data)
+    controls = ablationtables.shown(table)
+    assert not {"network", "draw_low", "draw_high"} & set(controls)
+    assert list(controls["control"].unique()) == names[2:]
+    assert controls["above single draws"].tolist()[:2] == ["2.00 to 2.50", ""]
+    assert "draw_low" in table, "which stays as it is"
+    assert len(ablationtables.shown(table[:0])) == 0
 
 
 @pytest.fixture

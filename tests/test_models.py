@@ -192,7 +192,9 @@ def test_forward_and_gradients(name):
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
     closed = tuple(key for key, module in shuffling.named_modules() if isinstance(module, GlobalContext))
     begins_closed = lambda key: key.startswith(closed) and ".up." not in key  # noqa: E731 - its last layer is zero
-    dead = [key for key, p in shuffling.named_parameters() if p.grad is None or bool(p.grad.any()) == begins_closed(key)]
+    dead = [
+        key for key, p in shuffling.named_parameters() if p.grad is None or bool(p.grad.any()) == begins_closed(key)
+    ]
     assert not dead
 
 

@@ -167,10 +167,13 @@ def test_a_gate_ends_each_residual_branch():
 def test_only_what_a_shuffle_would_replace_is_dilated(name):
     convs = {key: module for key, module in build(name).named_modules() if isinstance(module, nn.Conv2d)}
     wide = {key: conv.dilation[0] for key, conv in convs.items() if conv.dilation != (1, 1)}
-    assert wide == {
-        "wrn10_2_dilated": {f"stage{k}.0.conv{i}": 2 for k, i in ((1, 1), (1, 2), (2, 2), (3, 2))},
-        "long_range_dilated": {"layers.1.conv": 2, "layers.2.conv": 4},
-    }[name]
+    assert (
+        wide
+        == {
+            "wrn10_2_dilated": {f"stage{k}.0.conv{i}": 2 for k, i in ((1, 1), (1, 2), (2, 2), (3, 2))},
+            "long_range_dilated": {"layers.1.conv": 2, "layers.2.conv": 4},
+        }[name]
+    )
 
 
 # ---- depth

@@ -131,6 +131,20 @@ def test_without_a_wiring_there_is_only_the_network_as_it_is(images, alpha, cont
     assert [o.condition for o in found] == [{"treatment": "intact", "draw": 0}]
 
 
+def test_a_network_that_draws_each_forward_answers_alike_in_whatever_order_it_is_asked(images):
+    subject, seen = subject_of(images, "corruptions", control="fresh"), []
+    before = copy.deepcopy(subject.model.state_dict())
+    subject.model.head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    asked = usage._Asked(subject)
+    for number in range(3):
+        asked.outcome({"condition": number})
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+    assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
+    with torch.no_grad():
+        subject.model(images.test.images)
+    assert not torch.equal(seen[0], seen[3]), "the π of another forward"
+
+
 def test_a_plain_network_takes_other_sizes_as_they_are_and_resized_back(images):
     subject = subject_of(images, "sizes", alpha=0)
     found = {(o.condition["size"], o.condition["way"]): o for o in usage.sizes(subject)}

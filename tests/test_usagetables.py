@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ssconv_lib import usagejudge, usagetables
+from ssconv_lib.bootstrap import paired_bootstrap_mean
 from ssconv_lib.convert import convert_to_ssconv
 from ssconv_lib.models import create_model
 
@@ -55,8 +56,8 @@ def test_the_wirings_verdicts_follow_from_the_intervals():
 
     some = wrong((0, 40))
     # the claims in order: un-shuffled, another π
-    assert outcome(wrong((0, 80)), wrong((0, 80)), some) == ["reproduced", "reproduced"]
-    assert outcome(wrong((0, 10)), wrong((0, 80)), some) == ["reproduced", "not reproduced"]
+    assert outcome(wrong((0, 80)), wrong((0, 80)), some) == ["supported", "supported"]
+    assert outcome(wrong((0, 10)), wrong((0, 80)), some) == ["supported", "not supported"]
     assert outcome(wrong((0, 30), (40, 50)), some, some) == ["cannot tell", "cannot tell"]
     row = usagejudge.wiring_verdicts(wired([wrong((0, 80))], some, some))[1]
     assert row["claim"] == "It needs the very wiring that it was trained with"
@@ -69,7 +70,7 @@ def test_answers_that_never_differ_decide_only_if_there_are_enough_images(monkey
     frame = wired([same], same, same)
     assert [r["verdict"] for r in usagejudge.wiring_verdicts(frame)] == ["cannot tell"] * 2  # up to .92 points at 400
     monkeypatch.setattr(usagejudge, "SLIGHT", 1.0)
-    assert [r["verdict"] for r in usagejudge.wiring_verdicts(frame)] == ["not reproduced"] * 2
+    assert [r["verdict"] for r in usagejudge.wiring_verdicts(frame)] == ["not supported"] * 2
 
 
 def test_what_costs_less_than_a_tenth_of_zeroing_is_not_what_the_channels_are_worth():
@@ -80,8 +81,71 @@ def test_what_costs_less_than_a_tenth_of_zeroing_is_not_what_the_channels_are_wo
         return by_claim["It needs the very wiring that it was trained with"]["verdict"]
 
     # no image differs, which leaves .92 points open; a tenth of 15, of 5 points
-    assert outcome(zeroed=100) == "not reproduced"
+    assert outcome(zeroed=100) == "not supported"
     assert outcome(zeroed=60) == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "slight", "outcome"),
+    [
+        (1.15, 0.84, 1.46, 1.47, "not supported"),  # though it lies above 0
+        (1.15, 0.84, 1.46, 1.46, "in part"),  # an end that touches excludes nothing
+        (1.15, 0.84, 1.4567, 1.463, "in part"),  # WRN-10-2 at 10,000 images: it touches as printed
+        (1.15, 0.84, 1.4549, 1.463, "not supported"),
+        (1.15, 0.84, 1.46, 1.15, "supported"),
+        (1.15, 0.00, 1.46, 0.30, "cannot tell"),
+        (-1.0, -2.0, -0.1, 0.30, "not supported"),
+    ],
+)
+def test_what_is_needed_is_told_by_the_interval_and_by_what_is_little(mean, low, high, slight, outcome):
+    assert usagejudge._need(mean, low, high, slight) == outcome
+
+
+def test_another_permutation_that_costs_a_tenth_of_zeroing_is_needed_in_part():
+    """As WRN-10-2: another π costs a little less than a tenth of zeroing, its interval above 0 and around that."""
+    frame = wired([wrong((0, 46)), wrong((0, 47))], wrong((0, 40)), wrong((0, 40)))
+    zeroed = pd.DataFrame([row("wiring", wrong((0, 112)), treatment="zeroed", draw=0)])  # 18 points, so 1.8 is little
+    of = {r["claim"]: r for r in usagejudge.wiring_verdicts(pd.concat([frame, zeroed]))}
+    one = of["It needs the very wiring that it was trained with"]
+    assert one["verdict"] == "in part"
+    assert "by 1.62 [0.50, 2.88] points, over 400 images, where" in one["evidence"]
+    assert one["evidence"].endswith("zeroing costs 18.00, so less than 1.80 is little")
+    assert of["The network needs its shuffled channels"]["verdict"] == "supported"
+
+
+def test_the_evidence_names_the_images_and_what_could_have_been_seen():
+    frame = wired([wrong((0, 80))], wrong((0, 40)), wrong((0, 40)))
+    unshuffled, other = (r["evidence"] for r in usagejudge.wiring_verdicts(frame))
+    detectable = usagetables.wiring_table(frame).set_index("treatment").loc["other_pi", "detectable"]
+    assert f"over 400 images, where {detectable:.2f} points could have been seen (80 % power)" in other
+    assert "over 400 images, none of which is answered differently" in unshuffled
+    conv, ss = ([wrong((0, count)), wrong((100, 100 + count))] for count in (40, 80))  # an image has two directions
+    detectable = paired_bootstrap_mean(conv, ss).detectable
+    assert f"over 400 images, where {detectable:.2f} points" in usagejudge.shift_verdicts(shifted())[0]["evidence"]
+
+
+def test_the_rule_for_readers_has_the_numbers_that_judge():
+    rule = usagejudge.RULE
+    assert rule.count(". ") == 1 and rule.endswith("images."), "two sentences"
+    for number in (f"{usagejudge.SLIGHT} points", f"{100 * usagejudge.PART:.0f} % of", f"{usagejudge.POOR:.0f} %"):
+        assert number in rule
+    for outcome in ("not supported", "supported", "in part", "nobody can tell"):
+        assert outcome in rule
+
+
+def test_readers_see_names_and_no_hash_and_intervals_in_one_column():
+    frame = wired([wrong((0, 80))], wrong((0, 40)), wrong((0, 40)))
+    table = usagetables.wiring_table(frame)
+    text = usagetables.shown(table)
+    assert text["treatment"].tolist() == ["intact", "another π", "un-shuffled"]
+    assert not {"network", "control", "low", "high"} & set(text)
+    controlled = usagetables.shown(table.assign(control="per_channel"))
+    assert controlled["control"].unique().tolist() == ["a π of each channel's own"]
+    corrupt = usagetables.shown(usagetables.corruption_table(corrupted()))
+    assert not {"network", "beyond_low", "beyond_high"} & set(corrupt)
+    one = usagetables.corruption_table(corrupted()).iloc[1]
+    assert corrupt["beyond, 95 % interval"].iloc[1] == f"{one['beyond_low']:.2f} to {one['beyond_high']:.2f}"
+    assert len(usagetables.shown(table[:0])) == 0
 
 
 def shifted(seed: int = 3, still: int = 40, changed: tuple[int, int] = (40, 80)) -> pd.DataFrame:
@@ -116,8 +180,8 @@ def test_the_shifts_verdict_needs_networks_that_are_mostly_right():
     def outcome(**options) -> str:
         return usagejudge.shift_verdicts(shifted(**options))[0]["verdict"]
 
-    assert outcome() == "reproduced"
-    assert outcome(changed=(80, 40)) == "not reproduced"
+    assert outcome() == "supported"
+    assert outcome(changed=(80, 40)) == "not supported"
     assert outcome(changed=(40, 40)) == "cannot tell"
     assert outcome(still=200) == "cannot tell"
     assert "wrong about 50 % unmoved" in usagejudge.shift_verdicts(shifted(still=200))[0]["evidence"]
