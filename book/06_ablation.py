@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from ssconv_lib import SSConv2d, ablation, ablationplots, ablationtables
-from ssconv_lib import judge, paper, pictures, readable
+from ssconv_lib import judge, paper, pictures
 from ssconv_lib.book import Chapter
 from ssconv_lib.models import create_model
 
@@ -100,7 +100,7 @@ chapter.missing("ablation")
 found = chapter.probe_evidence("ablation") or [own]
 everything = pd.concat([ablationtables.ablation_table(frame) for frame in found])
 everything = everything[(everything["block"] == ablationtables.block_text(ablation.ALL))]
-chapter.table(everything, "drops", readable.readable(everything))
+chapter.table(everything, "drops", ablationtables.shown(everything))
 
 # %% [markdown]
 # ## Is it the shuffle, or just a channel less?
@@ -109,7 +109,7 @@ chapter.table(everything, "drops", readable.readable(everything))
 
 # %%
 controls = pd.concat([ablationtables.control_table(frame) for frame in found])
-chapter.table(controls, "controls", readable.readable(controls))
+chapter.table(controls, "controls", ablationtables.shown(controls))
 
 # %% [markdown]
 # ## Claim, evidence, verdict

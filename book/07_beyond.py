@@ -142,7 +142,7 @@ if len(wiring):
 chapter.missing("usage")
 
 # %%
-chapter.table(wiring, "wiring", readable.readable(wiring))
+chapter.table(wiring, "wiring", usagetables.shown(wiring))
 
 # %% [markdown]
 # A weight that reads a shuffled channel can't rely on *where* a value comes from if another permutation costs it
@@ -176,9 +176,9 @@ if len(corrupted):
     chapter.figure(figure, corrupted, "robustness", caption=False)
 
 # %%
-display(chapter.table(sizes, "sizes", readable.readable(sizes)))
+display(chapter.table(sizes, "sizes", usagetables.shown(sizes)))
 worse = corrupted[corrupted["severity"] == "mean"] if len(corrupted) else corrupted
-chapter.table(worse, "corruptions", readable.readable(worse))
+chapter.table(worse, "corruptions", usagetables.shown(worse))
 
 # %% [markdown]
 # One network of each kind can't speak for all: the intervals are over images. A network at chance, as the plain one

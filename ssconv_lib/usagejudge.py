@@ -14,9 +14,9 @@ POOR = 100 / 3  # percent of error; the answers of a network that is wrong more 
 RULE = (
     f"A treatment of the wiring costs little if it costs less than {SLIGHT:g} points, the gain of WRN-16-4 in Table 2,"
     f" or than {100 * PART:g} % of what zeroing the shuffled channels costs, whichever is more (for zeroing itself: the"
-    " first); what the network needs by this treatment is not supported if the 95 % interval over images ends below"
-    " that, else supported if the interval lies above 0 and the mean isn't little, in part if it lies above 0 and the"
-    " mean is little, and else nobody can tell, all to the hundredth of a point that is printed."
+    " first). What the network needs by this treatment is supported if the 95 % interval over images lies above 0, but"
+    " only in part if the mean is little; not supported if the interval holds 0 and ends below what is little; else"
+    " nobody can tell."
     " That moving the image changes answers more often is supported if the interval of the difference to plain"
     " convolution lies above 0, not supported if it lies below, and else nobody can tell, as also where one of the two"
     f" networks is wrong about more than {POOR:.0f} % of the unmoved images."
@@ -40,9 +40,8 @@ def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
     """For each network that shuffles, what it needs: a row for each of `NEEDS`.
 
     Slight is what costs less than `SLIGHT` points or than `PART` of what zeroing costs, whichever is more; for zeroing
-    itself, `SLIGHT`. Not supported if the 95 % interval over images ends below that; else, if it lies above 0,
-    supported if the mean is not slight, and in part if it is; else nobody can tell. An end that touches, as printed,
-    excludes nothing. `RULE` says so to readers.
+    itself, `SLIGHT`. If the 95 % interval over images lies above 0, supported, or in part if the mean is slight; if not,
+    not supported if it ends below what is slight; else nobody can tell. `RULE` says so to readers.
 
     Args:
         frame: From `probestudy.probe_frame`.
@@ -100,13 +99,9 @@ def shift_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _need(mean: float, low: float, high: float, slight: float) -> str:
-    """The outcome; as to what is slight in hundredths, as printed: the bootstrap's own noise is of that size."""
-    mean, high, slight = (round(points, 2) for points in (mean, high, slight))
-    if high < slight:
-        return "not supported"
     if low > 0:
         return "supported" if mean >= slight else "in part"
-    return "cannot tell"
+    return "not supported" if high < slight else "cannot tell"
 
 
 def _where(at: dict) -> str:
