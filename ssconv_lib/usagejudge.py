@@ -40,8 +40,8 @@ def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
     """For each network that shuffles, what it needs: a row for each of `NEEDS`.
 
     Slight is what costs less than `SLIGHT` points or than `PART` of what zeroing costs, whichever is more; for zeroing
-    itself, `SLIGHT`. If the 95 % interval over images lies above 0, supported, or in part if the mean is slight; if not,
-    not supported if it ends below what is slight; else nobody can tell. `RULE` says so to readers.
+    itself, `SLIGHT`. If the 95 % interval over images lies above 0, supported, or in part if the mean is slight; if
+    it doesn't, not supported if it ends below what is slight; else nobody can tell. `RULE` says so to readers.
 
     Args:
         frame: From `probestudy.probe_frame`.
