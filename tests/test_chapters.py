@@ -272,9 +272,9 @@ def test_chapter_6_shows_what_each_treatment_leaves_and_counts_what_there_is(tin
     left = table(tiny, "06_treatments").set_index("treatment")["mean"]
     assert left["zeroed"] == 0
     assert (left[["others_zeroed", "unshuffled", "mean"]].round(4) == round(left["unshuffled"], 4)).all()
-    doses = table(tiny, "06_doses").set_index("block")
-    assert doses["shuffled"].sum() == 771
-    assert doses.loc["conv4_4", "values"] == 11_760
+    doses = table(tiny, "06_doses").set_index(["network", "block"])
+    assert doses.loc["resnet50", "shuffled"].sum() == 771
+    assert doses.loc[("resnet50", "conv4_4"), "values"] == 11_760
 
 
 def test_chapter_6_asks_every_network_of_the_profile_and_judges_it(tiny):
