@@ -97,7 +97,7 @@ solved = controltables.solved_arms(pd.concat(chapter.evidence("controls_generate
 if len(generated):
     figure = controlplots.solved_arms(generated)
     data = generated[["model", "alpha", "control", "seed", "error", "hash"]]
-    chapter.figure(figure, data, "controls_generated")
+    chapter.figure(figure, data, "controls_generated_runs")
 
 # %%
 display(chapter.table(solved, "controls_generated", controltables.shown(solved)))
@@ -118,7 +118,7 @@ paired = controltables.paired_arms(trained)
 if controltables.has_arms(trained):
     figure = controlplots.paired_arms(trained)
     data = trained[["model", "alpha", "control", "seed", "error", "hash"]]
-    chapter.figure(figure, data, "controls", caption=False)
+    chapter.figure(figure, data, "controls_pairs", caption=False)
 
 # %%
 display(chapter.table(paired, "controls", controltables.shown(paired)))
@@ -138,7 +138,7 @@ asked = pd.concat(chapter.probe_evidence("usage") or [usage])
 wiring = usagetables.wiring_table(asked)
 if len(wiring):
     figure = usageplots.wiring(wiring)
-    chapter.figure(figure, wiring, "wiring", caption=False)
+    chapter.figure(figure, wiring, "wiring_drops", caption=False)
 chapter.missing("usage")
 
 # %%
@@ -201,7 +201,7 @@ followed = contours.table(pathfinder)
 if len(followed):
     figure = contours.runs(pathfinder)
     data = pathfinder[["profile", "model", "alpha", "control", "seed", "error", "hash"]]
-    chapter.figure(figure, data, "pathfinder", caption=False)
+    chapter.figure(figure, data, "pathfinder_runs", caption=False)
 
 # %%
 display(chapter.table(followed, "pathfinder", readable.readable(followed)))
