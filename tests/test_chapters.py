@@ -43,7 +43,7 @@ def places(tmp_path_factory):
 
 def reproduce(*arguments):
     command = [sys.executable, "-m", "ssconv_lib", "reproduce", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
