@@ -14,7 +14,7 @@ operations that IEEE 754 defines to the last bit.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -25,11 +25,11 @@ from .seeds import mixed_seed
 HEADINGS = 256  # of a full turn
 ANGLES = [2 * math.pi * k / HEADINGS for k in range(HEADINGS)]
 DIRECTIONS = np.array([[round(4096 * math.sin(a)) / 4096, round(4096 * math.cos(a)) / 4096] for a in ANGLES])
-BEND, OWN = (6, 20), 24  # headings: from dash to dash a contour turns by the scene's bend and up to 24 more or less
+TURN = 40  # headings, 56 degrees: the most that a contour turns from dash to dash
 # In pixels. A dash is a line of 2.5 with round ends of radius .6: 3.7 long, with 1.3 to the next one of its contour.
 DASH, GAP, THICK, DOT = 2.5, 2.5, 0.6, 1.75
 CLEAR, MARGIN = 3.5, 2.0  # from line to line, but for a contour's neighbours; from the outermost pixels to any line
-TOLERANCE = 0.75  # pixels
+TOLERANCE, NEAR = 0.75, 5  # pixels
 BLOCK, TRIES = 10_000, 20  # pairs of contours drawn at once; places tried for the second one, or for a distractor
 
 
@@ -40,9 +40,11 @@ class Pathfinder:
     Attributes:
         size: Height and width of the image, in pixels.
         dashes: Of each of the two contours.
+        shortest: Training images have contours of so many dashes up to `dashes`, as many of each: a network that is
+            shown no short ones finds nothing to begin with. All test images have `dashes`.
         distractors: Dashes that belong to no contour.
         distance: The least Chebyshev distance between the dots' centres, in pixels. Dots reach 2.25 pixels around
-            their centres: from 20 on, no window of 16 touches both.
+            their centres: from 20 on, no window of 16 touches both. Of shorter contours it is `NEAR`.
         train: Number of training images.
         test: Number of test images.
         seed: Of the images; the two splits have streams of their own.
@@ -51,15 +53,18 @@ class Pathfinder:
     name: ClassVar[str] = "pathfinder"
     size: int = 32
     dashes: int = 6
+    shortest: int = 2
     distractors: int = 2
     distance: int = 20
-    train: int = 10_000
+    train: int = 20_000
     test: int = 2000
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_at_least(self, size=1, dashes=2, distractors=0, distance=1, train=1, test=1, seed=0)
+        check_at_least(self, size=1, dashes=2, shortest=2, distractors=0, distance=1, train=1, test=1, seed=0)
+        if self.shortest > self.dashes:
+            raise ValueError(f"Pathfinder.shortest is {self.shortest}: it must be at most dashes = {self.dashes}")
         longest = self.dashes * (DASH + GAP) - GAP
         if self.distance > min(longest, self.size - 1 - 2 * MARGIN):
             raise ValueError(
@@ -80,12 +85,30 @@ def generate(spec: Pathfinder, which: str) -> tuple[np.ndarray, np.ndarray]:
     """
     count = getattr(spec, which)
     rng = np.random.default_rng(mixed_seed(spec.seed, spec.name, which))
-    shown = rng.permutation(4 * -(-count // 4))[:count]  # scene and pair of ends of each image
+    scenes = -(-count // 4)
+    shown = rng.permutation(4 * scenes)[:count]  # scene and pair of ends of each image
     scene, start, end = shown // 4, shown // 2 % 2, shown % 2
-    contours, distractors = draw_scenes(spec, -(-count // 4), rng)
+    contours, distractors = draw_lengths(spec, scenes, spec.shortest if which == "train" else spec.dashes, rng)
     dots = np.stack([contours[scene, start, 0, 0], contours[scene, end, -1, 1]], axis=1)  # (N, 2, row and column)
     dashes = np.concatenate([contours.reshape(len(contours), -1, 2, 2), distractors], axis=1)
     return render(spec.size, dashes[scene], dots), (start == end).astype(np.int64)
+
+
+def draw_lengths(
+    spec: Pathfinder, count: int, shortest: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws scenes with contours of `shortest` dashes and more, as many of each; their last dash fills the places left.
+
+    Returns:
+        As `draw_scenes`, in order of length, the longest first.
+    """
+    parts = []
+    kinds = spec.dashes + 1 - shortest
+    for k in range(min(kinds, count)):
+        of = replace(spec, dashes=spec.dashes - k, shortest=2, distance=NEAR) if k else spec
+        contours, distractors = draw_scenes(of, len(range(k, count, kinds)), rng)
+        parts.append((np.concatenate([contours, *[contours[:, :, -1:]] * k], axis=2), distractors))
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
 def draw_scenes(spec: Pathfinder, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -115,9 +138,8 @@ def draw_contours(spec: Pathfinder, count: int, rng: np.random.Generator) -> np.
     Returns:
         Dashes (N, contour, dashes, 2 ends, row and column).
     """
-    turns = rng.integers(-OWN, OWN + 1, size=(count, 2, spec.dashes))
-    turns += rng.integers(*BEND, size=(count, 1, 1)) * (2 * rng.integers(2, size=(count, 1, 1)) - 1)
-    turns[:, :, 0] += rng.integers(HEADINGS, size=(count, 1))
+    turns = rng.integers(-TURN, TURN + 1, size=(count, 2, spec.dashes))
+    turns[:, :, 0] = rng.integers(HEADINGS, size=(count, 2))
     contours = follow(turns.cumsum(2).reshape(2 * count, -1)).reshape(count, 2, -1, 2, 2)
     contours -= contours[:, :, :1, :1]  # both start at the origin
     span = contours[:, :, -1, 1]
