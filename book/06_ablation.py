@@ -25,8 +25,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ssconv_lib import SSConv2d, ablation, ablationplots, ablationtables
-from ssconv_lib import judge, paper, pictures
+from ssconv_lib import SSConv2d, ablation, ablationanswers, ablationjudge
+from ssconv_lib import ablationplots, ablationtables, judge, paper, pictures
 from ssconv_lib.book import Chapter
 from ssconv_lib.models import create_model
 
@@ -96,14 +96,14 @@ chapter.missing("ablation")
 # %% [markdown]
 # On the generated task, all blocks zeroed or un-shuffled leave a network at chance: what the task needs comes in
 # through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm: with new statistics
-# (and against the intact network with new ones) little is left, since other blocks still see far. Another
+# (and against the intact network with new ones) far less is left, since other blocks still see far. Another
 # permutation costs next to nothing, not even a fresh one in every forward: values must come from afar. WRN-10-2 on
 # CIFAR-10 (`laptop`) is alike, but there another permutation does cost a little. All blocks at once:
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]
 everything = pd.concat([ablationtables.ablation_table(frame) for frame in found])
-everything = everything[(everything["block"] == ablationtables.block_text(ablation.ALL))]
+everything = everything[(everything["block"] == ablationanswers.block_text(ablation.ALL))]
 chapter.table(everything, "drops", ablationtables.shown(everything))
 
 # %% [markdown]
@@ -120,9 +120,9 @@ chapter.table(controls, "controls", ablationtables.shown(controls))
 #
 # Intervals are over images, with batch norm's statistics kept as in the paper. **Reproduced**: each block that the
 # claim is about has an interval above 0, in each network; for a control that is drawn, above every draw. **Not
-# reproduced**: that fails in most networks.
+# reproduced**: in most networks one lies below 0.
 
 # %%
-verdicts = [row for frame in found for row in ablationtables.verdict_rows(frame)]
+verdicts = [row for frame in found for row in ablationjudge.verdict_rows(frame)]
 verdicts = pd.DataFrame(verdicts, columns=judge.COLUMNS)
 chapter.table(verdicts, "verdicts")

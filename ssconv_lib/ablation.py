@@ -38,6 +38,7 @@ KEPT, NEW = "kept", "re-estimated"  # batch norm statistics
 
 Read = Batches | FolderBatches | Sequence[tuple[Tensor, Tensor]]  # images and labels that can be read many times
 Condition = dict[str, str | int]
+Change = Callable[[Tensor, int], Tensor]  # of a batch, Tensor[N, C, H, W], and its first image's number
 
 
 def blocks(model: nn.Module, images: Tensor | None = None) -> dict[str, list[str]]:
@@ -126,22 +127,29 @@ def re_estimated(model: nn.Module, batches: Read) -> Iterator[None]:
 
 
 @torch.no_grad()
-def wrong_answers(model: nn.Module, batches: Read) -> Tensor:
-    """Tell which images a network's first answer is wrong for, in fp32 and evaluation mode.
+def ask(model: nn.Module, batches: Read, change: Change | None = None) -> tuple[Tensor, Tensor]:
+    """Ask a network about images, in fp32 and evaluation mode.
 
     Args:
         model: Left as it was.
         batches: Read once, on the network's device.
+        change: What is done to each batch before.
 
     Returns:
-        bool Tensor[N] on the CPU, in the order of the batches.
+        The first answers, int64 Tensor[N], and which of them are wrong, bool Tensor[N], on the CPU, in the order of the
+        batches.
 
     Raises:
         ValueError: there are no batches.
     """
+    answers, wrong, first = [], [], 0
     with held(model):
-        wrong = [(_logits(model, images).argmax(1) != labels).cpu() for images, labels in _read(batches)]
-    return torch.cat(wrong)
+        for images, labels in _read(batches):
+            answer = _logits(model, images if change is None else change(images, first)).argmax(1)
+            answers.append(answer.cpu())
+            wrong.append((answer != labels).cpu())
+            first += len(labels)
+    return torch.cat(answers), torch.cat(wrong)
 
 
 def ablate(
@@ -157,9 +165,9 @@ def ablate(
         seed: Of what is drawn; with another one, all draws are others.
 
     Yields:
-        The condition and `wrong_answers`. A condition is {block, treatment, draw, bn}: a name of `blocks`, or "all",
-        or "none" of the intact network, which comes first; one of `TREATMENTS`; the number of the draw, 0 where none
-        decides; "kept" or "re-estimated", the latter for `RE_ESTIMATED`.
+        The condition, and which answers are wrong, as `ask` has it. A condition is {block, treatment, draw, bn}: a name
+        of `blocks`, or "all", or "none" of the intact network, which comes first; one of `TREATMENTS`; the number of
+        the draw, 0 where none decides; "kept" or "re-estimated", the latter for `RE_ESTIMATED`.
 
     Raises:
         ValueError: a treatment is impossible, see `treated`, or the network has no ss convolution that shuffles.
@@ -182,7 +190,7 @@ def ablate(
             number = mixed_seed(seed, "draw", draw) if seed else draw  # of seed 0 as the first records have it
             estimated = nullcontext() if bn == KEPT else re_estimated(model, train_batches)
             with treated(model, layers, how, number), estimated:
-                wrong = wrong_answers(model, batches)
+                _, wrong = ask(model, batches)
             yield {"block": block, "treatment": how, "draw": draw, "bn": bn}, wrong
 
 

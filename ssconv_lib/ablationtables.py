@@ -20,19 +20,6 @@ from .ablationanswers import (
     networks,
     zeroed_blocks,
 )
-from .ablationjudge import verdict_rows
-from .bootstrap import ImageDifference
-
-__all__ = [
-    "NETWORK",
-    "TREATMENT_TEXT",
-    "ablation_table",
-    "block_text",
-    "control_table",
-    "doses",
-    "shown",
-    "verdict_rows",
-]
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +84,8 @@ def ablation_table(frame: pd.DataFrame) -> pd.DataFrame:
             errors = 100 * wrong.mean(1)
             row = {**at, "block": block_text(block), "treatment": treatment, "bn": bn, "error": errors.mean()}
             drop = None if treatment == "intact" else cost(answers, block, bn, treatment=treatment)
-            row |= {"drop": drop.mean if drop else float("nan"), "drop_sd": _sd(errors), **_interval(drop)}
+            row |= {"drop": drop.mean, **drop.interval} if drop else {}
+            row["drop_sd"] = _sd(errors)
             rows.append({**row, "n": wrong.shape[1], "draws": len(errors)})
     columns = [*NETWORK, *CONDITION, "error", "drop", "drop_sd", "low", "high", "detectable", "n", "draws"]
     return pd.DataFrame(rows, columns=columns)
@@ -122,7 +110,7 @@ def control_table(frame: pd.DataFrame) -> pd.DataFrame:
             if (above := more(answers, block, control, bn)) is not None:
                 by_draw = [one.mean for one in more_by_draw(answers, block, control, bn)]
                 row = {**at, "block": block_text(block), "control": control, "bn": bn, "more": above.mean}
-                row |= {**_interval(above), "draw_low": min(by_draw), "draw_high": max(by_draw)}
+                row |= {**above.interval, "draw_low": min(by_draw), "draw_high": max(by_draw)}
                 rows.append({**row, "p": above.p, "n": above.n, "draws": len(by_draw)})
     columns = [*NETWORK, "block", "control", "bn", "more", "low", "high", "draw_low", "draw_high", "detectable"]
     return pd.DataFrame(rows, columns=[*columns, "p", "n", "draws"])
@@ -130,9 +118,3 @@ def control_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _sd(errors: np.ndarray) -> float:
     return float(errors.std(ddof=1)) if len(errors) > 1 else float("nan")
-
-
-def _interval(one: ImageDifference | None) -> dict[str, float]:
-    """Without a spread an interval would be no evidence of certainty."""
-    known = one is not None and not one.degenerate
-    return {name: getattr(one, name) if known else float("nan") for name in ("low", "high", "detectable")}

@@ -18,6 +18,7 @@ from .samples import check_fraction
 from .seeds import mixed_seed
 
 POWER = 0.8
+INTERVAL = ("low", "high", "detectable")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class ImageDifference:
     def degenerate(self) -> str:
         """Why the spread cannot be judged, or ""."""
         return "" if self.detectable == self.detectable else "no image is answered differently"
+
+    @property
+    def interval(self) -> dict[str, float]:
+        """low, high and detectable for a table: nan where the spread can't be judged, which is no certainty."""
+        return {name: float("nan") if self.degenerate else getattr(self, name) for name in INTERVAL}
 
 
 def paired_bootstrap(

@@ -12,13 +12,10 @@ import pandas as pd
 import torch
 
 from . import readable, receptive_field, stats
-from .controlarms import CONTROL_TEXT, Group, arm_of, arm_text, groups
-from .controljudge import RULE, verdicts
+from .controlarms import Group, arm_text, groups
 from .models import create_model
 from .tables import by_seed
 
-__all__ = ["CONTROL_TEXT", "RULE", "arm_of", "arm_text", "has_arms", "holm", "paired_arms", "reach", "shown"]
-__all__ += ["solved_arms", "verdicts"]
 _P = ("p, Holm", "p to conv", "p to conv, Holm", "p to ss", "p to ss, Holm")
 
 

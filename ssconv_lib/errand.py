@@ -21,9 +21,8 @@ from typing import Any
 
 from torch import nn
 
-from .data import Data, DataSpec, load
+from .data import GENERATED, Data, DataSpec, load
 from .files import sweep
-from .longrange import LongRange
 from .origin import commit
 from .paths import ROOT, results_dir
 from .records import make_record
@@ -183,5 +182,5 @@ def check_here(callers: str, device: str, data: Iterable[DataSpec]) -> None:
     check_code(callers)
     check_device(device)
     for spec in data:
-        if not isinstance(spec, LongRange):  # which is generated
+        if type(spec) not in GENERATED:
             load(spec)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .fieldtask import FieldOutcome, make_missing
+from .fieldtask import make_missing
 from .plan import load_profile
+from .task import LookOutcome
 from .workers import log_unless_terminal
 
 
@@ -32,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     return report(outcome, "receptive fields")
 
 
-def report(outcome: FieldOutcome, what: str) -> int:
+def report(outcome: LookOutcome, what: str) -> int:
     """Print what became of them, errors to stderr, and return the exit status."""
     waiting = sum(map(len, outcome.waiting.values()))
     print(f"{len(outcome.made)} made, {len(outcome.left)} left, {waiting} waiting, {len(outcome.failed)} failed")

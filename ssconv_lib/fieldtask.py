@@ -1,8 +1,6 @@
 """Make the receptive fields that a profile lacks, network by network; weights that are missing are waited for."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,29 +21,14 @@ from .imagefolder import FolderData
 from .loader import FolderBatches, make_batches
 from .optimised_field import optimise
 from .origin import origin
-from .paths import results_dir
 from .plan import Profile
 from .progress import bar
 from .records import SCHEMA, RecordStore
-from .task import Plan, add, check_device, default_loaders
+from .task import LookOutcome, Plan, add, default_loaders, plan_here
 from .training import build_model
 from .weights import load_weights
 
 SETTLING = 8  # batches whose statistics an untrained network's batch norm takes
-
-
-@dataclass
-class FieldOutcome:
-    """What became of the fields, or of probes: labels of those made, and of those left for the next time.
-
-    `waiting` has, for each network without weights, what to do and the labels that wait for it; `failed` errors by
-    label.
-    """
-
-    made: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    waiting: dict[str, list[str]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
 
 
 def make_missing(
@@ -57,7 +40,7 @@ def make_missing(
     device: str | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
     log: Any = None,
-) -> FieldOutcome:
+) -> LookOutcome:
     """Make the receptive fields of a profile that have no record, trained networks first.
 
     When it is stopped, or at the end of the budget, checkpoints are written; calling this again goes on from there.
@@ -75,9 +58,7 @@ def make_missing(
     Raises:
         ValueError: there is no such study, or no such device here.
     """
-    deadline = None if budget is None else time.monotonic() + budget
-    plan = Plan(profile.name, records or results_dir() / "records", device or profile.device, deadline=deadline)
-    check_device(plan.device)
+    plan = plan_here(profile, budget, records, device)
     maker = _Maker(profile, plan, is_stopped, log)
     missing = field_missing(profile, study, maker.store)
     groups: dict[tuple, list[FieldRun]] = {}
@@ -97,16 +78,12 @@ class _Maker:
 
     def __init__(self, profile: Profile, plan: Plan, is_stopped: Callable[[], bool], log: Any) -> None:
         self.profile, self.plan, self.is_stopped, self.log = profile, plan, is_stopped, log
-        self.store, self.outcome, self.progress = (
-            RecordStore(profile.name, plan.records),
-            FieldOutcome(),
-            bar(hidden=True),
-        )
+        self.store, self.outcome = RecordStore(profile.name, plan.records), LookOutcome()
+        self.progress = bar(hidden=True)
         self._data: tuple[DataSpec, Data | FolderData] | None = None
 
     def should_stop(self) -> bool:
-        deadline = self.plan.deadline
-        return self.is_stopped() or (deadline is not None and time.monotonic() >= deadline)
+        return self.is_stopped() or self.plan.is_over
 
     def make(self, runs: Sequence[FieldRun]) -> None:
         """Make fields of one network, seed and batch; store what is finished."""

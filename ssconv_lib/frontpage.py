@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .fieldnets import BOX
 from .files import write_whole
 from .paths import ROOT
 from .readable import model_text
@@ -48,19 +49,21 @@ def _speed(path: Path) -> str:
     if not {"listing", "ss"} <= set(found.index):
         return ""
     ss, listing = found.loc["ss"], found.loc["listing"]
+    machine = ss["source"].removeprefix("laptop: ")
     quartiles = f"quartiles {ss['ratio_low']:.2f} to {ss['ratio_high']:.2f}, n = {ss['n']:.0f}"
     return (
-        f"**Speed**, ResNet50 at {ss['pixels']:.0f} pixels on two CPU cores: {ss['ratio']:.2f} times the time of plain"
+        f"**Speed**, ResNet50 at {ss['pixels']:.0f} pixels on {machine}: {ss['ratio']:.2f} times the time of plain"
         f" convolution ({quartiles}); the paper's own code takes {listing['ratio']:.2f} times as long here."
     )
 
 
 def _view(path: Path) -> str:
     first = pd.read_csv(path).set_index("layer").loc["conv2_1"]
+    side = BOX[1] - BOX[0]
     plain, ss = (math.floor(1000 * first[name]) / 10 for name in ("ResNet50", "ResNet50 + ss"))
     return (
-        f"**View**: in ResNet50's first block, {plain:g} % of the image can change what a box of 32 pixels holds; with"
-        f" shuffling {ss:g} %, by the wiring alone, untrained."
+        f"**View**: in ResNet50's first block, {plain:g} % of the image can change what a box of {side} pixels holds;"
+        f" with shuffling {ss:g} %, by the wiring alone, untrained."
     )
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .data import Data, DataSpec, load
-from .fieldtask import FieldOutcome
 from .fieldweights import missing_weights, one_thread
 from .imagefolder import FolderData
 from .origin import origin
-from .paths import results_dir
 from .plan import Profile
 from .proberecord import check_probe, encode_outcomes, state_digest
 from .proberun import ProbeRun
@@ -20,7 +18,7 @@ from .probes import Subject, choose_images, find_probe
 from .probestudy import probe_missing
 from .progress import bar
 from .records import SCHEMA, RecordStore
-from .task import Plan, add, check_device, default_loaders
+from .task import LookOutcome, Plan, add, default_loaders, plan_here
 from .weights import load_weights
 
 
@@ -33,7 +31,7 @@ def ask_missing(
     device: str | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
     log: Any = None,
-) -> FieldOutcome:
+) -> LookOutcome:
     """Make the probes of a profile that have no record, in order of the plan.
 
     When it is told to stop, or at the end of the budget, it ends after the condition at hand. The probe that this
@@ -52,14 +50,12 @@ def ask_missing(
     Raises:
         ValueError: there is no such study, or no such device here.
     """
-    deadline = None if budget is None else time.monotonic() + budget
-    plan = Plan(profile.name, records or results_dir() / "records", device or profile.device, deadline=deadline)
-    check_device(plan.device)
-    store, outcome, images = RecordStore(profile.name, plan.records), FieldOutcome(), lru_cache(maxsize=1)(load)
+    plan = plan_here(profile, budget, records, device)
+    store, outcome, images = RecordStore(profile.name, plan.records), LookOutcome(), lru_cache(maxsize=1)(load)
     missing = probe_missing(profile, study, store)
 
     def should_stop() -> bool:
-        return is_stopped() or (deadline is not None and time.monotonic() >= deadline)
+        return is_stopped() or plan.is_over
 
     with one_thread(), bar(total=len(missing), unit="probe", desc="probes") as progress:
         for run in missing:
@@ -122,7 +118,7 @@ def _subject(run: ProbeRun, plan: Plan, images: Callable[[DataSpec], Data | Fold
     return Subject(run, model, data, plan.device, loaders)
 
 
-def _keep(run: ProbeRun, record: dict[str, Any] | None, store: RecordStore, outcome: FieldOutcome, log: Any) -> None:
+def _keep(run: ProbeRun, record: dict[str, Any] | None, store: RecordStore, outcome: LookOutcome, log: Any) -> None:
     if record is None:
         outcome.left.append(run.label)
         return

@@ -15,6 +15,8 @@ from .data import Data
 from .files import sweep
 from .group import SOLO, Group
 from .origin import processors
+from .paths import results_dir
+from .plan import Profile
 from .records import RecordStore, make_record
 from .run import Run
 from .train import Machine, fit
@@ -35,6 +37,11 @@ class Plan:
     loaders: int = 0  # processes that decode images, of each worker
 
     @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @property
     def checkpoints(self) -> Path:
         """Checkpoints lie in a hidden folder among the records; git ignores it."""
         return self.records / ".checkpoints" / self.profile
@@ -52,6 +59,31 @@ class Outcome:
     trained: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class LookOutcome:
+    """What became of receptive fields or probes: labels of those made, and of those left for the next time.
+
+    `waiting` has, for each network without weights, what to do and the labels that wait for it; `failed` errors by
+    label.
+    """
+
+    made: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    waiting: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def plan_here(profile: Profile, budget: float | None, records: Path | None, device: str | None) -> Plan:
+    """Plan to compute in this process, for so many seconds; None is no limit, the usual folder, the profile's device.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    deadline = None if budget is None else time.monotonic() + budget
+    where = check_device(device or profile.device)
+    return Plan(profile.name, records or results_dir() / "records", where, deadline=deadline)
 
 
 def prepare_torch() -> None:
@@ -75,7 +107,7 @@ def train_here(
     checkpoint = plan.checkpoints / f"{run.label}.pt"
 
     def should_stop() -> bool:
-        return is_stopped() or (plan.deadline is not None and time.monotonic() >= plan.deadline)
+        return is_stopped() or plan.is_over
 
     if group.share(lambda: store.get(run)) is None:
         if group.any(should_stop()):

@@ -4,19 +4,17 @@ Each probe yields an `Outcome` for every condition, and reads all test images fo
 shuffling see the same pixels, so that their answers are paired by image.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ablation import blocks, treated
+from .ablation import Change, ask, blocks, treated
 from .controls import FORMS
 from .corruptions import LEVELS, SEVERITIES, corrupt, pixel_scale
-from .fieldstep import held
 from .probes import Condition, Outcome, Subject
 from .seeds import mixed_seed
 from .training import build_model
@@ -28,8 +26,6 @@ DIRECTIONS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}  
 FACTORS = tuple(map(Fraction, ("3/4", "7/8", "1", "5/4", "3/2")))  # of the side
 AS_IS, BACK, NEW_PI, UNSHUFFLED = "as is", "resized back", "new π", "unshuffled"  # ways to take another size
 DRAWLESS = ("roll", "shift", "zeroed", "mean")  # controls that mean the same at every size
-
-Change = Callable[[Tensor, int], Tensor]  # of a batch, Tensor[N, C, H, W], and its first image's number
 
 
 def wiring(subject: Subject) -> Iterator[Outcome]:
@@ -158,17 +154,7 @@ class _Asked:
     def __init__(self, subject: Subject) -> None:
         self.model, self.batches = subject.model, subject.test_batches()
 
-    @torch.no_grad()
     def outcome(self, condition: Condition, change: Change | None = None, model: nn.Module | None = None) -> Outcome:
-        """Ask a network, by default the subject's, about all images, changed or not; in fp32 and eval mode."""
-        model = self.model if model is None else model
-        answers, wrong, first = [], [], 0
-        with held(model):
-            for images, labels in self.batches.epoch(0):
-                images = images if change is None else change(images, first)
-                with torch.autocast(images.device.type, enabled=False):
-                    answer = model(images).argmax(1)
-                answers.append(answer.cpu())
-                wrong.append((answer != labels).cpu())
-                first += len(labels)
-        return Outcome(condition, torch.cat(wrong), torch.cat(answers))
+        """Ask a network, by default the subject's, about all images, changed or not."""
+        answers, wrong = ask(self.model if model is None else model, self.batches, change)
+        return Outcome(condition, wrong, answers)

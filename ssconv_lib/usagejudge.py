@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from . import readable
+from . import paper, readable
 from .bootstrap import ImageDifference, paired_bootstrap_mean
 from .judge import verdict_row
 from .usagetables import control_text, networks, pairs
 
-SLIGHT = 0.3  # points: the gain of WRN-16-4 in Table 2; what costs less than that is not what the gain comes from
+SLIGHT = float(paper.difference(2, "wrn16_4"))  # points; what costs less than that is not what the gain comes from
 PART = 0.1  # of what zeroing costs, all that the shuffled channels are worth; what costs less is a side of them at most
 POOR = 100 / 3  # percent of error; the answers of a network that is wrong more often change for any reason
 RULE = (

@@ -8,17 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
 
 from . import readable
-from .ablation import TREATMENT_TEXT, blocks
-from .bootstrap import ImageDifference, paired_bootstrap_mean
+from .ablation import TREATMENT_TEXT
+from .bootstrap import INTERVAL, paired_bootstrap_mean
 from .controlarms import CONTROL_TEXT
-from .fieldtables import layer_text
 from .tables import DATA
 
 NETWORK = ["source", "model", "alpha", "control", "seed", "network"]  # the columns that name a network
-INTERVAL = ["low", "high", "detectable"]
 PAIR = ["conv", "ss", "difference", *INTERVAL, "p", "n"]
 MEAN = "mean"  # over severities
 
@@ -107,17 +104,6 @@ def size_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*NETWORK, "size", "way", "error", "drop", "drop_sd", *INTERVAL, "n", "draws"])
 
 
-def size_pairs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Conv, which takes a size as it is, against ss in each of its ways: a row for each, columns as `shift_table`'s."""
-    rows = []
-    for at, conv, ss in pairs(frame, "sizes", ["size", "way"]):
-        rows += [
-            {**at, "size": int(size), "way": way, **_against(conv[size, "as is"], wrong)}
-            for (size, way), wrong in ss.items()
-        ]
-    return pd.DataFrame(rows, columns=[*NETWORK, "size", "way", *PAIR])
-
-
 def corruption_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Conv against ss on corrupted images, by the probe "corruptions".
 
@@ -139,50 +125,6 @@ def corruption_table(frame: pd.DataFrame) -> pd.DataFrame:
                 rows.append(row | ({} if corruption == "none" else _beyond(both, clean)))
     beyond = ["beyond", "beyond_low", "beyond_high"]
     return pd.DataFrame(rows, columns=[*NETWORK, "corruption", "severity", *PAIR, *beyond])
-
-
-def weight_norms(model_plain: nn.Module, model_ss: nn.Module) -> pd.DataFrame:
-    """Does training give shuffled channels more weight, or less? From the weights alone.
-
-    The norm of an input channel is the L2 norm of all weights that read it. The leading channels of a plain network are
-    like any others, so the same channels of one of the same seed are the control. A norm says nothing of how large the
-    values are that it weighs.
-
-    Args:
-        model_plain: Trained without shuffling.
-        model_ss: The same network, trained with it.
-
-    Returns:
-        A row for each ss convolution that shuffles: layer, shuffled and channels (counts), `ss` and `conv`: the mean
-        norm of these channels over that of the others, in either network; spread: the sd that such a ratio has by
-        chance, if the shuffled channels of the ss network are like its others.
-
-    Raises:
-        ValueError: a convolution is not in the plain network, or of another shape there.
-    """
-    plain, rows = dict(model_plain.named_modules()), []
-    for name in [name for layers in blocks(model_ss).values() for name in layers]:
-        layer, other = model_ss.get_submodule(name), plain.get(name)
-        if not isinstance(other, nn.Conv2d) or other.weight.shape != layer.weight.shape:
-            raise ValueError(f"{name}: the plain network has no such convolution; expected the same model without α")
-        shuffled = np.zeros(layer.in_channels, dtype=bool)
-        shuffled[layer.shuffled] = True
-        count = int(shuffled.sum())
-        row = {"layer": _convolution_text(name), "shuffled": count, "channels": layer.in_channels}
-        norms = {arm: channel_norms(conv.weight, conv.groups) for arm, conv in (("ss", layer), ("conv", other))}
-        for arm, of in norms.items():
-            row[arm] = of[shuffled].mean() / of[~shuffled].mean() if count < len(of) else float("nan")
-        rest = norms["ss"][~shuffled]
-        many = len(rest) > 1
-        row["spread"] = rest.std(ddof=1) / rest.mean() * (1 / count + 1 / len(rest)) ** 0.5 if many else float("nan")
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["layer", "shuffled", "channels", "ss", "conv", "spread"])
-
-
-def channel_norms(weight: Tensor, groups: int = 1) -> np.ndarray:
-    """Return the L2 norm of the weights that read each input channel: (C,), of a weight (out, C / groups, kh, kw)."""
-    parts = weight.detach().double().cpu().unflatten(0, (groups, -1))  # (groups, out / groups, C / groups, kh, kw)
-    return parts.square().sum((1, 3, 4)).sqrt().flatten().numpy()
 
 
 def networks(frame: pd.DataFrame, probe: str, keys: list[str]) -> Iterator[tuple[dict, Answers]]:
@@ -215,14 +157,14 @@ def _cost(reference: np.ndarray, wrong: np.ndarray, *, known: bool) -> dict[str,
     if known:
         cost = paired_bootstrap_mean(reference, wrong)
         row |= {"drop": cost.mean, "drop_sd": errors.std(ddof=1) if len(errors) > 1 else float("nan")}
-        row |= _interval(cost)
+        row |= cost.interval
     return row
 
 
 def _against(conv: np.ndarray, ss: np.ndarray) -> dict[str, float]:
     found = paired_bootstrap_mean(ss, conv)
     errors = {"conv": 100 * conv.mean(), "ss": 100 * ss.mean()}
-    return {**errors, "difference": found.mean, **_interval(found), "p": found.p, "n": found.n}
+    return {**errors, "difference": found.mean, **found.interval, "p": found.p, "n": found.n}
 
 
 def _beyond(both: tuple[np.ndarray, np.ndarray], clean: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
@@ -230,26 +172,11 @@ def _beyond(both: tuple[np.ndarray, np.ndarray], clean: tuple[np.ndarray, np.nda
     conv, ss = both
     clean_conv, clean_ss = (of.repeat(len(conv), 0) for of in clean)
     found = paired_bootstrap_mean(np.concatenate([ss, clean_conv]), np.concatenate([conv, clean_ss]))
-    interval = _interval(found)
+    interval = found.interval
     return {"beyond": 2 * found.mean, **{f"beyond_{end}": 2 * interval[end] for end in ("low", "high")}}
-
-
-def _interval(one: ImageDifference) -> dict[str, float]:
-    """Without a spread an interval would be no evidence of certainty."""
-    return {name: float("nan") if one.degenerate else getattr(one, name) for name in INTERVAL}
 
 
 def _own_size(answers: Answers) -> int:
     """The one size at which nothing is resized back."""
     back = {size for size, way in answers if way == "resized back"}
     return next(size for size, _ in answers if size not in back)
-
-
-def _convolution_text(name: str) -> str:
-    """conv2_1.conv2 for stage1.0.conv2: the block as in Table 5, then what is within."""
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        block = ".".join(parts[:end])
-        if layer_text(block) != block:
-            return ".".join([layer_text(block), *parts[end:]])
-    return name

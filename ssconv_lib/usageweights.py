@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from torch import Tensor, nn
 
 from . import readable
+from .ablation import blocks
+from .fieldtables import layer_text
 from .judge import verdict_row
 from .plan import Profile
 from .run import Run
-from .usagetables import weight_norms
 from .weights import load_weights, weights_path
 
 NETWORK = ["profile", "model", "alpha", "seed"]
@@ -20,7 +23,7 @@ def norms(profiles: Sequence[Profile], study: str) -> pd.DataFrame:
 
     Returns:
         Columns: profile, model, alpha, seed of each network of the study whose weights are there, with those of the
-        plain network of its seed, and `usagetables.weight_norms`'s.
+        plain network of its seed, and `weight_norms`'s.
     """
     rows = []
     for profile in profiles:
@@ -36,6 +39,50 @@ def norms(profiles: Sequence[Profile], study: str) -> pd.DataFrame:
         return pd.DataFrame(columns=[*NETWORK, "layer", "shuffled", "channels", "ss", "conv", "spread"])
     table = pd.concat(rows, ignore_index=True)
     return table[[*NETWORK, *(name for name in table if name not in NETWORK)]]
+
+
+def weight_norms(model_plain: nn.Module, model_ss: nn.Module) -> pd.DataFrame:
+    """Does training give shuffled channels more weight, or less? From the weights alone.
+
+    The norm of an input channel is the L2 norm of all weights that read it. The leading channels of a plain network are
+    like any others, so the same channels of one of the same seed are the control. A norm says nothing of how large the
+    values are that it weighs.
+
+    Args:
+        model_plain: Trained without shuffling.
+        model_ss: The same network, trained with it.
+
+    Returns:
+        A row for each ss convolution that shuffles: layer, shuffled and channels (counts), `ss` and `conv`: the mean
+        norm of these channels over that of the others, in either network; spread: the sd that such a ratio has by
+        chance, if the shuffled channels of the ss network are like its others.
+
+    Raises:
+        ValueError: a convolution is not in the plain network, or of another shape there.
+    """
+    plain, rows = dict(model_plain.named_modules()), []
+    for name in [name for layers in blocks(model_ss).values() for name in layers]:
+        layer, other = model_ss.get_submodule(name), plain.get(name)
+        if not isinstance(other, nn.Conv2d) or other.weight.shape != layer.weight.shape:
+            raise ValueError(f"{name}: the plain network has no such convolution; expected the same model without α")
+        shuffled = np.zeros(layer.in_channels, dtype=bool)
+        shuffled[layer.shuffled] = True
+        count = int(shuffled.sum())
+        row = {"layer": _convolution_text(name), "shuffled": count, "channels": layer.in_channels}
+        norms = {arm: channel_norms(conv.weight, conv.groups) for arm, conv in (("ss", layer), ("conv", other))}
+        for arm, of in norms.items():
+            row[arm] = of[shuffled].mean() / of[~shuffled].mean() if count < len(of) else float("nan")
+        rest = norms["ss"][~shuffled]
+        many = len(rest) > 1
+        row["spread"] = rest.std(ddof=1) / rest.mean() * (1 / count + 1 / len(rest)) ** 0.5 if many else float("nan")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["layer", "shuffled", "channels", "ss", "conv", "spread"])
+
+
+def channel_norms(weight: Tensor, groups: int = 1) -> np.ndarray:
+    """Return the L2 norm of the weights that read each input channel: (C,), of a weight (out, C / groups, kh, kw)."""
+    parts = weight.detach().double().cpu().unflatten(0, (groups, -1))  # (groups, out / groups, C / groups, kh, kw)
+    return parts.square().sum((1, 3, 4)).sqrt().flatten().numpy()
 
 
 def norm_claims(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -76,3 +123,13 @@ def _beyond(layers: pd.DataFrame, arm: str) -> dict[str, int]:
 
 def _is_plain_of(other: Run, run: Run) -> bool:
     return other.alpha == 0 and (other.model, other.seed, other.data) == (run.model, run.seed, run.data)
+
+
+def _convolution_text(name: str) -> str:
+    """conv2_1.conv2 for stage1.0.conv2: the block as in Table 5, then what is within."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        block = ".".join(parts[:end])
+        if layer_text(block) != block:
+            return ".".join([layer_text(block), *parts[end:]])
+    return name

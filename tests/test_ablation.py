@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssconv_lib import SSConv2d, ablation
-from ssconv_lib.ablation import ablate, blocks, re_estimated, treated, wrong_answers
+from ssconv_lib.ablation import ablate, ask, blocks, re_estimated, treated
 from ssconv_lib.data import LongRange, load
 from ssconv_lib.loader import make_batches
 from ssconv_lib.models import create_model
@@ -294,10 +294,10 @@ def test_the_answers_of_a_condition_are_those_under_its_treatment():
     for condition, wrong in ablate(model, read, train, draws=2):
         with treated(model, layers[condition["block"]], condition["treatment"], condition["draw"]):
             if condition["bn"] == ablation.KEPT:
-                assert torch.equal(wrong, wrong_answers(model, read)), condition
+                assert torch.equal(wrong, ask(model, read)[1]), condition
             else:
                 with re_estimated(model, train):
-                    assert torch.equal(wrong, wrong_answers(model, read)), condition
+                    assert torch.equal(wrong, ask(model, read)[1]), condition
 
 
 def test_answers_are_in_order_of_the_images_in_fp32_and_evaluation_mode():
@@ -305,12 +305,12 @@ def test_answers_are_in_order_of_the_images_in_fp32_and_evaluation_mode():
     with torch.no_grad():
         expected = torch.cat([model.eval()(x).argmax(1) != labels for x, labels in read])
     model.train()
-    assert torch.equal(wrong_answers(model, read), expected)
+    assert torch.equal(ask(model, read)[1], expected)
     assert 0 < expected.sum() < len(expected)
     types = []
     model.head.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(wrong_answers(model, read), expected)
+        assert torch.equal(ask(model, read)[1], expected)
     assert set(types) == {torch.float32}
     assert model.training
 
@@ -355,12 +355,12 @@ def test_a_network_that_draws_each_forward_is_left_as_it_was_and_answers_alike_a
     for interrupted in (False, True, False):
         if interrupted:
             with pytest.raises(KeyboardInterrupt):
-                wrong_answers(model, Interrupted(read, 0, KeyboardInterrupt()))
+                ask(model, Interrupted(read, 0, KeyboardInterrupt()))
         blocks(model, read[0][0])
         with re_estimated(model, read):
             pass
         seen.clear()
-        wrong_answers(model, [read[0], read[0], *read])
+        ask(model, [read[0], read[0], *read])
         assert not torch.equal(seen[0], seen[1]), "each forward draws another π"
         assert_same(before, snapshot(model))
         first = first or [*seen]
@@ -374,7 +374,7 @@ def test_batches_of_a_data_set_are_read_as_they_are_made():
     torch.manual_seed(0)
     model = create_model("long_range_cnn", num_classes=2, alpha=1 / 8, input_size=data.input_size)
     found = list(ablate(model, test, train, draws=1))
-    assert torch.equal(found[0][1], wrong_answers(model, [*test.epoch(0)]))
+    assert torch.equal(found[0][1], ask(model, [*test.epoch(0)])[1])
     assert {len(wrong) for _, wrong in found} == {32}
 
 
@@ -407,7 +407,7 @@ def test_what_is_impossible_is_refused_by_name_before_anything_is_read():
     with pytest.raises(ValueError, match="draws=0"):
         next(ablate(network(), batches(), draws=0))
     with pytest.raises(ValueError, match="there are no images"):
-        wrong_answers(network(), [])
+        ask(network(), [])
     with pytest.raises(ValueError, match="there are no images"), re_estimated(network(), iter([])):
         pass
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from ssconv_lib import ablationplots, ablationtables, figures, judge
+from ssconv_lib import ablation, ablationanswers, ablationjudge, ablationplots, ablationtables, figures, judge
 from ssconv_lib.ablation import KEPT, NEW
 from ssconv_lib.bootstrap import paired_bootstrap
 from ssconv_lib.models import create_model
@@ -45,7 +45,7 @@ def frame(drops, others=None, unshuffled=None, new=None, **other):
 
 
 def verdicts(data):
-    return {one["claim"]: one["verdict"] for one in ablationtables.verdict_rows(data)}
+    return {one["claim"]: one["verdict"] for one in ablationjudge.verdict_rows(data)}
 
 
 def test_a_drop_is_the_error_above_the_intact_network_with_statistics_of_the_same_kind():
@@ -89,14 +89,14 @@ def test_an_intact_network_that_is_missing_is_named():
     with pytest.raises(ValueError, match=r"network abc \(laptop \(CIFAR-10\)\): no row of treatment 'intact' with bn"):
         ablationtables.ablation_table(data[data["treatment"] != "intact"])
     with pytest.raises(ValueError, match="with bn 're-estimated'"):
-        ablationtables.verdict_rows(pd.DataFrame([*data.to_dict("records"), row(BLOCKS[0], "zeroed", 3, NEW)]))
+        ablationjudge.verdict_rows(pd.DataFrame([*data.to_dict("records"), row(BLOCKS[0], "zeroed", 3, NEW)]))
 
 
 def test_without_rows_there_are_empty_tables_and_no_verdicts():
     empty = frame([30]).iloc[:0]
     assert list(ablationtables.ablation_table(empty)) == list(ablationtables.ablation_table(frame([30])))
     assert len(ablationtables.ablation_table(empty)) == len(ablationtables.control_table(empty)) == 0
-    assert ablationtables.verdict_rows(empty) == []
+    assert ablationjudge.verdict_rows(empty) == []
 
 
 def test_a_frame_of_probes_is_taken_as_it_is():
@@ -104,10 +104,10 @@ def test_a_frame_of_probes_is_taken_as_it_is():
     probes = data.drop(columns="source").assign(profile="laptop", data="cifar10", layout="auto", probe="ablation")
     for table in (ablationtables.ablation_table, ablationtables.control_table):
         pd.testing.assert_frame_equal(table(probes), table(data))
-    assert ablationtables.verdict_rows(probes) == ablationtables.verdict_rows(data)
+    assert ablationjudge.verdict_rows(probes) == ablationjudge.verdict_rows(data)
     assert len(ablationtables.ablation_table(empty_probe_frame())) == 0
     assert len(ablationtables.control_table(empty_probe_frame())) == 0
-    assert ablationtables.verdict_rows(empty_probe_frame()) == []
+    assert ablationjudge.verdict_rows(empty_probe_frame()) == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_frame_of_probes_is_taken_as_it_is():
     ],
 )
 def test_blocks_are_named_as_readers_know_them(name, text):
-    assert ablationtables.block_text(name) == text
+    assert ablationanswers.block_text(name) == text
 
 
 def test_zeroing_is_compared_with_its_controls_image_by_image():
@@ -155,7 +155,7 @@ UNSHUFFLED = "Zeroing the shuffled channels costs more than un-shuffling them"
 
 def test_the_papers_picture_is_reproduced():
     data = frame([20, 21, 22, 80, 30, 31], [5] * 6, [4] * 6, new=[1, 1, 1, 20, 0, 0])
-    rows = ablationtables.verdict_rows(data)
+    rows = ablationjudge.verdict_rows(data)
     assert all(list(one) == judge.COLUMNS for one in rows)
     of = {one["claim"]: one for one in rows}
     assert {claim: one["verdict"] for claim, one in of.items()} == {
@@ -173,7 +173,7 @@ def test_the_papers_picture_is_reproduced():
 
 
 def test_the_evidence_names_the_images_and_what_could_have_been_seen():
-    rows = ablationtables.verdict_rows(frame([20, 21, 22, 80, 30, 31], [5] * 6, [4] * 6))
+    rows = ablationjudge.verdict_rows(frame([20, 21, 22, 80, 30, 31], [5] * 6, [4] * 6))
     of = {one["claim"]: one["evidence"] for one in rows}
     assert all("over 1,000 images" in evidence for evidence in of.values())
     first = paired_bootstrap(wrong(0), wrong(20)).detectable
@@ -182,7 +182,7 @@ def test_the_evidence_names_the_images_and_what_could_have_been_seen():
     assert f"where {worst:.2f} points could have been seen (80 % power, in the worst case)" in of[ANY]
     against = paired_bootstrap(wrong(5), wrong(80)).detectable
     assert f"where {against:.2f} points could have been seen" in of[OTHERS]
-    (still, *_) = ablationtables.verdict_rows(frame([0, 0, 0]))
+    (still, *_) = ablationjudge.verdict_rows(frame([0, 0, 0]))
     assert still["evidence"].endswith("over 1,000 images, none of which is answered differently")
 
 
@@ -225,7 +225,7 @@ def test_the_biggest_drop_is_to_be_late_but_not_last(drops, outcome):
 
 @pytest.mark.parametrize("drops", [[20, 80], [20, 80, 30], [80, 20, 30], [20, 20, 80, 30, 20]])
 def test_with_fewer_than_six_blocks_late_cannot_be_told(drops):
-    (one,) = [one for one in ablationtables.verdict_rows(frame(drops)) if one["claim"] == BIGGEST]
+    (one,) = [one for one in ablationjudge.verdict_rows(frame(drops)) if one["claim"] == BIGGEST]
     assert one["verdict"] == "cannot tell"
     said = f"fewer than 6 blocks, and these are {len(drops)}" if len(drops) > 2 else "Of 2 blocks none lies between"
     assert said in one["evidence"]
@@ -250,14 +250,14 @@ def test_zeroing_must_cost_more_than_the_control_in_every_block(others, outcome)
     ],
 )
 def test_zeroing_must_cost_more_than_each_draw_of_as_many_others(others, outcome, count):
-    rows = ablationtables.verdict_rows(frame([40, 80, 40], others))
+    rows = ablationjudge.verdict_rows(frame([40, 80, 40], others))
     (one,) = [one for one in rows if one["claim"] == OTHERS]
     assert one["verdict"] == outcome
     assert f"above every draw in {count} of 3 blocks" in one["evidence"]
 
 
 def test_minus_signs_are_typeset():
-    assert "−4.00 [−" in ablationtables.verdict_rows(frame([-40, 80, 30]))[0]["evidence"]
+    assert "−4.00 [−" in ablationjudge.verdict_rows(frame([-40, 80, 30]))[0]["evidence"]
 
 
 def seeds(*drops, **other):
@@ -274,7 +274,7 @@ def seeds(*drops, **other):
     ],
 )
 def test_the_networks_of_a_source_are_judged_together(networks, outcome):
-    rows = ablationtables.verdict_rows(seeds(*networks))
+    rows = ablationjudge.verdict_rows(seeds(*networks))
     assert len(rows) == 3, "one row a claim"
     (one,) = [one for one in rows if one["claim"] == FIRST]
     assert one["verdict"] == outcome
@@ -288,7 +288,7 @@ def test_the_networks_of_a_source_are_judged_together(networks, outcome):
 
 def test_several_networks_are_counted_and_their_numbers_pooled():
     data = seeds([20, 21, 22, 80, 30, 31], [20, 21, 22, 23, 80, 31], [80, 21, 2, 24, 30, 31], others=[(5, 6)] * 6)
-    of = {one["claim"]: one for one in ablationtables.verdict_rows(data)}
+    of = {one["claim"]: one for one in ablationjudge.verdict_rows(data)}
     assert {of[claim]["verdict"] for claim in (ANY, BIGGEST, OTHERS)} == {"cannot tell"}
     assert "in every block in 2 of 3 networks, on average by 4.00 [range 2.00 to 8.00]" in of[ANY]["evidence"]
     assert of[ANY]["evidence"].count("range") == 6
@@ -301,7 +301,7 @@ def test_several_networks_are_counted_and_their_numbers_pooled():
 def test_models_sources_and_fractions_are_judged_apart():
     others = [{"model": "wrn16_4"}, {"source": "gpu (CIFAR-10)"}, {"alpha": 0.25}]
     data = pd.concat([frame([-40, 80, 30]), *(frame([20, 80, 30], network=str(o), **o) for o in others)])
-    rows = [one for one in ablationtables.verdict_rows(data) if one["claim"] == FIRST]
+    rows = [one for one in ablationjudge.verdict_rows(data) if one["claim"] == FIRST]
     assert [one["verdict"] for one in rows] == ["not reproduced"] + ["reproduced"] * 3
 
 
@@ -352,7 +352,7 @@ def test_the_figure_shows_every_drop_in_two_panels_of_one_scale(style):
     assert "WRN-10-2, α = 0.06, seed 3, laptop (CIFAR-10), n = 1,000 images" in kept.get_title(loc="left")
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == [*ablationtables.TREATMENT_TEXT.values()][1:]
+    assert labels == [*ablation.TREATMENT_TEXT.values()][1:]
     colours = [line.get_color() for line in (container[0] for container in kept.containers)]
     assert colours[0] == figures.BLUE
     assert len(set(colours)) == 6

@@ -14,6 +14,7 @@ import pytest
 from ssconv_lib import ablation, study
 from ssconv_lib.book import Chapter
 from ssconv_lib.paths import ROOT
+from ssconv_lib.records import RecordStore
 from ssconv_lib.speedrun import SpeedRun
 
 TINY = Path(__file__).with_name("tiny.toml")
@@ -64,6 +65,11 @@ def table(folder, name):
     """The CSV of a table, or the one behind a figure."""
     (path,) = folder.glob(f"*/{name}.csv")
     return pd.read_csv(path)
+
+
+def trained(profile, root):
+    """The records of training, of which no kind is said."""
+    return [record for record in RecordStore(profile, root) if "kind" not in record]
 
 
 def texts(notebook):
@@ -185,8 +191,7 @@ def test_chapter_1_finds_no_cost_in_parameters_or_macs(tiny):
 
 def test_chapter_2_trained_the_profiles_runs(tiny, places):
     profile = study.load_profile(TINY)
-    records = (places / "records" / "tiny").glob("[!fps]*.json")  # those of fields, probes and speed begin with it
-    assert {path.stem.rpartition("-")[2] for path in records} == {run.hash for run in profile.runs()}
+    assert {record["hash"] for record in trained("tiny", places / "records")} == {run.hash for run in profile.runs()}
     sweep = table(tiny, "02_fig2")
     assert sweep["alpha"].value_counts().to_dict() == {0: 2, 0.0625: 2, 0.25: 2, 1: 2}
     assert sweep["error"].between(0, 100).all()
@@ -354,7 +359,7 @@ class TestLaptop:
         assert row["outcome"] in ("reproduced", "not reproduced", "cannot tell")
 
     def test_every_number_is_traceable_to_a_record(self, laptop):
-        records = [json.loads(path.read_text()) for path in (RECORDS / "laptop").glob("[!fps]*.json")]
+        records = trained("laptop", RECORDS)
         of = {(r["run"]["model"], r["run"]["alpha"], r["run"]["seed"]): r["final"]["error"] for r in records}
         for pair in table(laptop, "02_paired_differences").itertuples():
             expected = of[pair.model, 0.0, pair.seed] - of[pair.model, 0.06, pair.seed]

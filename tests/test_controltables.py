@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 from ssconv_lib import controljudge, controlplots, controltables, figures, receptive_field, stats
-from ssconv_lib.controlarms import NARROWER_BY, PEERS, groups
+from ssconv_lib.controlarms import CONTROL_TEXT, NARROWER_BY, PEERS, arm_of, arm_text, groups
+from ssconv_lib.controljudge import verdicts
 from ssconv_lib.controls import CONTROLS
-from ssconv_lib.controltables import arm_of, arm_text, holm, paired_arms, solved_arms, verdicts
+from ssconv_lib.controltables import holm, paired_arms, solved_arms
 from ssconv_lib.judge import COLUMNS
 from ssconv_lib.models import create_model
 
@@ -65,7 +66,7 @@ def verdict_of(frame, start):
 def test_every_control_and_peer_has_a_name_for_readers():
     for control in CONTROLS:
         assert arm_text(arm_of("wrn10_2", 0.06, control))
-    assert {arm for arm, _ in PEERS.values()} < set(controltables.CONTROL_TEXT)
+    assert {arm for arm, _ in PEERS.values()} < set(CONTROL_TEXT)
     assert arm_of("wrn10_2", 0.0, "fresh") == "conv", "at α = 0 a control means nothing"
     assert arm_of("wrn10_2", 0.06, "none") == "ss"
     assert arm_text(arm_of("wrn10_2_se", 0.06, "none")) == "squeeze-and-excitation and ss convolution, the paper's π"
@@ -316,8 +317,8 @@ def test_shares_of_runs_solved_are_compared_by_newcombes_interval():
 
 
 def test_the_rule_is_four_sentences_for_the_chapter():
-    assert controltables.RULE.count(". ") + 1 == 4
-    assert "half of the gain" in controltables.RULE
+    assert controljudge.RULE.count(". ") + 1 == 4
+    assert "half of the gain" in controljudge.RULE
 
 
 REACH = {"conv": 4 / 9, "ss": 1, "fresh": 1, "windows": 1, "shift": 2 / 3, "roll": 7 / 9, "per_channel": 1, "mean": 1}

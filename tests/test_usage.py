@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssconv_lib import cifar10, probes, usage
-from ssconv_lib.ablation import blocks, treated, wrong_answers
+from ssconv_lib.ablation import ask, blocks, treated
 from ssconv_lib.conv import SSConv2d
 from ssconv_lib.corruptions import corrupt, pixel_scale
 from ssconv_lib.data import Cifar10, Data, LongRange, Split, load
@@ -108,8 +108,8 @@ def test_wiring_treats_all_layers_at_once_and_leaves_the_network_alone(images):
     for outcome in found:
         if outcome.condition["treatment"] in ("unshuffled", "mean", "zeroed"):
             with treated(subject.model, layers, outcome.condition["treatment"]):
-                assert torch.equal(outcome.wrong, wrong_answers(subject.model, subject.test_batches()))
-    assert torch.equal(found[0].wrong, wrong_answers(subject.model, subject.test_batches()))
+                assert torch.equal(outcome.wrong, ask(subject.model, subject.test_batches())[1])
+    assert torch.equal(found[0].wrong, ask(subject.model, subject.test_batches())[1])
     assert torch.equal(found[0].wrong, found[0].answers != images.test.labels)
     assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
 
@@ -170,7 +170,7 @@ def test_a_network_that_shuffles_takes_other_sizes_in_three_ways(images):
     }
     layers = [name for names in blocks(subject.model).values() for name in names]
     with treated(subject.model, layers, "unshuffled"):
-        wrong = wrong_answers(subject.model, subject.test_batches())
+        wrong = ask(subject.model, subject.test_batches())[1]
     native = next(o for o in found if o.condition["way"] == "unshuffled" and o.condition["size"] == 24)
     assert torch.equal(native.wrong, wrong)
 
@@ -213,7 +213,7 @@ def test_corruptions_are_those_of_the_corruptions_module_in_the_order_of_the_spl
     subject = subject_of(images, "corruptions")
     found = {(o.condition["corruption"], o.condition["severity"]): o for o in usage.corruptions(subject)}
     assert len(found) == 16
-    assert torch.equal(found["none", 0].wrong, wrong_answers(subject.model, subject.test_batches()))
+    assert torch.equal(found["none", 0].wrong, ask(subject.model, subject.test_batches())[1])
     scale = pixel_scale(images)
     with torch.no_grad():
         noisy = corrupt(images.test.images, "blur", 5, scale)

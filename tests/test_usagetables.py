@@ -3,13 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 
 from ssconv_lib import usagejudge, usagetables
 from ssconv_lib.bootstrap import paired_bootstrap_mean
-from ssconv_lib.convert import convert_to_ssconv
-from ssconv_lib.models import create_model
 
 N = 400
 
@@ -207,16 +203,6 @@ def test_a_sizes_drop_is_against_the_network_at_its_own_size():
     assert table.loc[(0.06, 24, "new π"), "draws"] == 2
 
 
-def test_conv_as_it_is_stands_against_each_way_of_ss():
-    table = usagetables.size_pairs(sized()).set_index(["size", "way"])
-    assert table["difference"].to_dict() == {
-        (24, "resized back"): -2.5,
-        (24, "new π"): -7.5,
-        (32, "as is"): 2.5,
-        (32, "new π"): 0,
-    }
-
-
 def corrupted() -> pd.DataFrame:
     rows = []
     for alpha, counts in ((0, (40, 80, 120)), (0.06, (60, 80, 160))):
@@ -237,7 +223,7 @@ def test_what_a_corruption_costs_beyond_the_clean_difference_is_told_apart():
 
 def test_without_records_there_are_tables_without_rows():
     empty = pd.DataFrame(columns=["profile", "model", "alpha", "control", "seed", "data", "network", "probe", "wrong"])
-    for name in ("wiring_table", "shift_table", "size_table", "size_pairs", "corruption_table"):
+    for name in ("wiring_table", "shift_table", "size_table", "corruption_table"):
         table = getattr(usagetables, name)(empty)
         assert table.empty
         assert "source" in table
@@ -246,51 +232,3 @@ def test_without_records_there_are_tables_without_rows():
 
 def test_a_source_that_is_given_is_kept():
     assert usagetables.with_source(shifted().assign(source="here"))["source"].unique().tolist() == ["here"]
-
-
-def test_channel_norms_are_those_of_the_weights_that_read_a_channel_in_groups_too():
-    conv = nn.Conv2d(8, 12, 3, groups=4)
-    norms = usagetables.channel_norms(conv.weight, 4)
-    assert norms.shape == (8,)
-    for channel in range(8):
-        x = torch.zeros(1, 8, 3, 3, requires_grad=True)
-        reached = conv(x).flatten()
-        squares = sum(torch.autograd.grad(unit, x, retain_graph=True)[0][0, channel].square().sum() for unit in reached)
-        assert norms[channel] == pytest.approx(squares.sqrt().item(), rel=1e-5)
-
-
-def test_weight_norms_compare_shuffled_channels_with_the_others_and_with_the_plain_network():
-    torch.manual_seed(0)
-    plain = create_model("long_range_cnn", num_classes=2)
-    shuffled = create_model("long_range_cnn", num_classes=2)
-    shuffled.load_state_dict(plain.state_dict())
-    convert_to_ssconv(shuffled, 0.25, input_size=(3, 24, 24))
-    with torch.no_grad():
-        shuffled.layers[1].conv.weight[:, :8] *= 3
-    table = usagetables.weight_norms(plain, shuffled).set_index("layer")
-    assert table.index.tolist() == ["conv2.conv", "conv3.conv", "conv4.conv"]
-    assert (table[["shuffled", "channels"]] == [8, 32]).all(axis=None)
-    assert (table["ss"] / table["conv"]).tolist() == pytest.approx([1, 3, 1])
-    assert ((table["conv"] - 1).abs() < 4 * table["spread"]).all()
-
-
-def test_networks_of_other_shapes_are_refused_by_the_layers_name():
-    shuffled = create_model("long_range_cnn", num_classes=2, alpha=0.25)
-    with pytest.raises(ValueError, match=r"layers.0.conv: .*same model"):
-        usagetables.weight_norms(create_model("long_range_resnext", num_classes=2), shuffled)
-
-
-def test_the_spread_is_that_of_ratios_between_channels_which_are_alike():
-    torch.manual_seed(1)
-    plain = create_model("wrn10_1", num_classes=10)
-    ratios, spreads = [], []
-    for _ in range(40):
-        with torch.no_grad():
-            for conv in (m for m in plain.modules() if isinstance(m, nn.Conv2d)):
-                conv.weight.normal_()
-        shuffled = create_model("wrn10_1", num_classes=10, alpha=0.25)
-        shuffled.load_state_dict(plain.state_dict(), strict=False)
-        table = usagetables.weight_norms(plain, shuffled)
-        ratios += table["ss"].tolist()
-        spreads += table["spread"].tolist()
-    assert np.std([(r - 1) / s for r, s in zip(ratios, spreads, strict=True)]) == pytest.approx(1, abs=0.2)

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from ssconv_lib import usageweights
+from ssconv_lib.convert import convert_to_ssconv
 from ssconv_lib.judge import COLUMNS
+from ssconv_lib.models import create_model
 from ssconv_lib.plan import load_profile
 from ssconv_lib.training import build_model
-from ssconv_lib.usagetables import weight_norms
+from ssconv_lib.usageweights import channel_norms, weight_norms
 from ssconv_lib.weights import load_weights, save_weights, weights_path
 
 PROFILE = """
@@ -119,3 +122,51 @@ def test_untrained_networks_weigh_all_channels_alike(profile):
     keep(profile)
     rows = usageweights.norm_claims(usageweights.norms([profile], "usage"))
     assert [row["verdict"] for row in rows] == ["cannot tell"] * 2
+
+
+def test_channel_norms_are_those_of_the_weights_that_read_a_channel_in_groups_too():
+    conv = nn.Conv2d(8, 12, 3, groups=4)
+    norms = channel_norms(conv.weight, 4)
+    assert norms.shape == (8,)
+    for channel in range(8):
+        x = torch.zeros(1, 8, 3, 3, requires_grad=True)
+        reached = conv(x).flatten()
+        squares = sum(torch.autograd.grad(unit, x, retain_graph=True)[0][0, channel].square().sum() for unit in reached)
+        assert norms[channel] == pytest.approx(squares.sqrt().item(), rel=1e-5)
+
+
+def test_weight_norms_compare_shuffled_channels_with_the_others_and_with_the_plain_network():
+    torch.manual_seed(0)
+    plain = create_model("long_range_cnn", num_classes=2)
+    shuffled = create_model("long_range_cnn", num_classes=2)
+    shuffled.load_state_dict(plain.state_dict())
+    convert_to_ssconv(shuffled, 0.25, input_size=(3, 24, 24))
+    with torch.no_grad():
+        shuffled.layers[1].conv.weight[:, :8] *= 3
+    table = weight_norms(plain, shuffled).set_index("layer")
+    assert table.index.tolist() == ["conv2.conv", "conv3.conv", "conv4.conv"]
+    assert (table[["shuffled", "channels"]] == [8, 32]).all(axis=None)
+    assert (table["ss"] / table["conv"]).tolist() == pytest.approx([1, 3, 1])
+    assert ((table["conv"] - 1).abs() < 4 * table["spread"]).all()
+
+
+def test_networks_of_other_shapes_are_refused_by_the_layers_name():
+    shuffled = create_model("long_range_cnn", num_classes=2, alpha=0.25)
+    with pytest.raises(ValueError, match=r"layers.0.conv: .*same model"):
+        weight_norms(create_model("long_range_resnext", num_classes=2), shuffled)
+
+
+def test_the_spread_is_that_of_ratios_between_channels_which_are_alike():
+    torch.manual_seed(1)
+    plain = create_model("wrn10_1", num_classes=10)
+    ratios, spreads = [], []
+    for _ in range(40):
+        with torch.no_grad():
+            for conv in (m for m in plain.modules() if isinstance(m, nn.Conv2d)):
+                conv.weight.normal_()
+        shuffled = create_model("wrn10_1", num_classes=10, alpha=0.25)
+        shuffled.load_state_dict(plain.state_dict(), strict=False)
+        table = weight_norms(plain, shuffled)
+        ratios += table["ss"].tolist()
+        spreads += table["spread"].tolist()
+    assert np.std([(r - 1) / s for r, s in zip(ratios, spreads, strict=True)]) == pytest.approx(1, abs=0.2)
