@@ -2,6 +2,7 @@ import os
 
 os.environ["SSCONV_NATIVE"] = "0"  # the tests are of what every machine has; test_native builds the other
 
+import browser
 import matplotlib
 import pytest
 import torch
@@ -28,3 +29,24 @@ def tmp_results(tmp_path, monkeypatch):
         folder.mkdir()
         monkeypatch.setenv(name, str(folder))
     return results
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser, see `browser.opened`; where there is none, what needs it is skipped, and the last lines say so.
+
+    For a module only: while it is open an event loop runs, beside which papermill could start none.
+    """
+    if browser.path() is None:
+        pytest.skip(browser.MISSING)
+    with browser.started() as running:
+        yield running
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say it where it is read when the browser tests could not run."""
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", []) if browser.MISSING in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests skipped: {browser.MISSING}", yellow=True)
