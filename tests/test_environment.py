@@ -21,7 +21,7 @@ EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT
 BOOK = BASE + EXTRAS["book"]
 EVERYTHING = BOOK + EXTRAS["cluster"] + EXTRAS["test"]
 MAKEFILE = (ROOT / "Makefile").read_text()
-UNPINNED = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*|setuptools|pip)$")
+UNPINNED = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*|setuptools|pip|wheel)$")
 
 
 def pins():
