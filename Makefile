@@ -3,10 +3,12 @@ PYTHON ?= python3
 PROFILE ?= quick
 CHAPTER ?=
 TORCH_INDEX_URL ?=
+REPOSITORY ?=
+PORT ?= 8000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab data lint format notebooks picture bench native constraints clean distclean
+.PHONY: help reproduce book serve test lab data lint format notebooks picture bench native constraints clean distclean
 
 py := .venv/bin/python
 ready := .venv/.installed
@@ -19,6 +21,12 @@ help: ## this list
 
 reproduce: $(ready) ## run the chapters that changed; PROFILE=quick (or laptop, gpu, paper, my.toml), CHAPTER=02, FORCE=1
 	@$(py) -m ssconv_lib reproduce --profile "$(PROFILE)" $(addprefix --chapter ,$(CHAPTER)) $(if $(FORCE),--force)
+
+book: $(ready) ## build the site, after the chapters that changed: build/site; PROFILE=, REPOSITORY=https://github.com/…
+	@$(py) -m ssconv_lib site --profile "$(PROFILE)" $(if $(REPOSITORY),--repository "$(REPOSITORY)")
+
+serve: $(ready) ## show the site at http://localhost:8000, to this machine alone; PORT=8001
+	@$(py) -m ssconv_lib site --serve --port "$(PORT)"
 
 test: $(ready) ## run the tests
 	@$(py) -m pytest

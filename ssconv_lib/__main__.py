@@ -1,4 +1,4 @@
-"""The command line, python -m ssconv_lib: train, status, merge, verify, fields, probe, data, bench, build, reproduce.
+"""The command line, python -m ssconv_lib: train, status, merge, verify, fields, probe, data, bench, reproduce, site.
 
 Exit status: 0, done (a budget that ran out is done too); 2, the call is wrong; 1, something failed. Messages go to
 stderr, results to stdout.
@@ -16,6 +16,7 @@ from .group import ToldByRankZero, started_by_torchrun
 from .paths import data_dir, results_dir
 from .readers import unreadable
 from .records import RecordStore, read_record, run_of
+from .site import command as site_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     chapters = commands.add_parser("reproduce", help="run the chapters, and regenerate every table and figure")
     reproduce.add_arguments(chapters)
     chapters.set_defaults(command=reproduce.main)
+
+    pages = commands.add_parser("site", help="build the book as a site, after the chapters that changed; or show it")
+    site_command.add_arguments(pages)
+    pages.set_defaults(command=site_command.main)
     return parser
 
 

@@ -2,8 +2,10 @@
 
 import warnings
 
+import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Markdown
+from IPython import get_ipython
+from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -173,7 +175,7 @@ class Chapter:
         return Markdown("*No records for this table yet.*") if data.empty else as_html(data if show is None else show)
 
     def figure(self, figure: Figure, data: pd.DataFrame, name: str, *, caption: bool = True) -> None:
-        """Save a figure with its data; it then shows at the end of the cell.
+        """Save a figure with its data, and show it.
 
         Args:
             figure: The figure.
@@ -184,6 +186,16 @@ class Chapter:
         if caption:
             figures.caption_profile(figure, self.profile.name)
         figures.save(figure, data, self.folder / "figures" / f"{self.number}_{name}")
+        _show(figure)
+
+
+def _show(figure: Figure) -> None:
+    """Show a figure in a notebook, once, at the size that it was drawn for, with words for who can't see it."""
+    if get_ipython() is None:
+        return
+    plt.close(figure)  # or the kernel shows it again when the cell ends
+    width = round(96 * figure.get_figwidth())  # 96 pixels of a page are an inch, however fine the picture
+    display(figure, metadata={"image/png": {"alt": figures.alt_text(figure), "width": width}})
 
 
 def as_html(data: pd.DataFrame) -> HTML:

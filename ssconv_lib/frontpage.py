@@ -1,4 +1,7 @@
-"""The README's five lines on what has come out so far, made from laptop's tables: `python -m ssconv_lib.frontpage`."""
+"""What the README says of what has come out so far, made from laptop's tables: `python -m ssconv_lib.frontpage`.
+
+Five lines with numbers, and the table of the paper's claims with their verdicts.
+"""
 
 import math
 from pathlib import Path
@@ -8,10 +11,11 @@ import pandas as pd
 from .fieldnets import BOX
 from .files import write_whole
 from .paths import ROOT
-from .readable import model_text
+from .readable import model_text, plain
 
 BEGIN = "<!-- made from results/laptop/tables by make picture; don't edit -->"
 END = "<!-- end -->"
+OWN = ("Not in the paper", "Control of")  # how `where` begins of a question that the paper did not ask
 
 
 def lines(tables: Path) -> list[str]:
@@ -88,6 +92,29 @@ def _of_laptop(path: Path) -> pd.DataFrame:
     return found[found["source"].str.startswith("laptop")]
 
 
+def claims(tables: Path) -> list[str]:
+    """Return the table of the paper's claims and what became of each, in the order of the chapters.
+
+    Args:
+        tables: The folder of laptop's tables.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(tables.glob("*_verdict*.csv")):
+        for row in pd.read_csv(path).itertuples():
+            if not row.where.startswith(OWN):
+                found.setdefault((plain(row.claim), path.name[1]), []).append(row.verdict)
+    head = ["| claim of the paper | chapter | verdict |", "|---|---|---|"]
+    return head + [f"| {claim} | {number} | {_together(said)} |" for (claim, number), said in found.items()]
+
+
+def _together(said: list[str]) -> str:
+    """What several measurements say of one claim: reproduced in 3 of 4, cannot tell in 1."""
+    if len(said) == 1:
+        return said[0]
+    parts = [f"{kind} in {said.count(kind)} of {len(said)}" for kind in dict.fromkeys(said)]
+    return ", ".join(parts)
+
+
 def with_lines(readme: str, made: list[str]) -> str:
     """Return the README with these lines between the marks.
 
@@ -98,13 +125,18 @@ def with_lines(readme: str, made: list[str]) -> str:
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"README.md: expected the marks {BEGIN} and {END}, with the lines to be made between them")
-    return "\n".join([f"{head}{BEGIN}", *(f"- {line}" for line in made), f"{END}{tail}"])
+    return "\n".join([f"{head}{BEGIN}", *made, f"{END}{tail}"])
+
+
+def block(tables: Path) -> list[str]:
+    """Return all that stands between the README's marks."""
+    return [*(f"- {line}" for line in lines(tables)), "", *claims(tables)]
 
 
 def main() -> None:
-    """Write the lines and the picture of real images anew."""
+    """Write the lines, the table and the picture of real images anew."""
     path, results = ROOT / "README.md", ROOT / "results" / "laptop"
-    text = with_lines(path.read_text(encoding="utf-8"), lines(results / "tables"))
+    text = with_lines(path.read_text(encoding="utf-8"), block(results / "tables"))
     write_whole(path, text.encode(), replace=True)
     picture = (results / "figures" / "02_paired_differences.png").read_bytes()
     write_whole(ROOT / "book" / "images" / "paired_differences.png", picture, replace=True)

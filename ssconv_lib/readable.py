@@ -77,6 +77,13 @@ def model_text(name: str) -> str:
     return NAMES.get(name, name)
 
 
+def plain(text: str) -> str:
+    """The paper's sentences without LaTeX: ⌊αC⌋ = 0 instead of its source."""
+    for source, sign in (("\\lfloor ", "⌊"), (" \\rfloor", "⌋"), ("\\alpha ", "α"), ("$", "")):
+        text = text.replace(source, sign)
+    return text
+
+
 _FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
 
 

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import stamps
 from .files import sweep, write_whole
+from .origin import device_name, processors
 from .paths import ROOT
 from .stamps import Chapter
 
@@ -144,7 +146,7 @@ def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIME
     import nbformat
 
     notebook = read_chapter(chapter.source)
-    progress = _Progress(notebook)
+    progress, start = _Progress(notebook), time.monotonic()
     before = stamps.inputs(chapter)
     sweep(chapter.notebook.parent)
     try:
@@ -155,8 +157,14 @@ def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIME
     finally:
         stamps.note_trained(chapter, before)
     write_whole(chapter.notebook, nbformat.writes(normalised(executed)).encode())
-    stamps.write_stamp(chapter, before)
+    stamps.write_stamp(chapter, before, seconds=round(time.monotonic() - start, 1), **_here_and_now())
     chapter.failed.unlink(missing_ok=True)
+
+
+def _here_and_now() -> dict[str, str]:
+    cores = f"{processors()} core{'s' if processors() > 1 else ''}"
+    finished = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return {"finished": finished, "machine": f"{device_name('cpu')}, {cores}"}
 
 
 def read_chapter(source: Path) -> "NotebookNode":

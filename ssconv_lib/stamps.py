@@ -13,6 +13,11 @@ from .paths import ROOT, results_dir
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn")  # whose versions can change a picture
 CODE = ("ssconv_lib/**/*.py", "ssconv_lib/profiles/*.toml", "data/paper/**/*")
+LATER = (
+    "ssconv_lib/site/",
+    "ssconv_lib/launch.py",
+    "ssconv_lib/frontpage.py",
+)  # what reads chapters when they have run
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def inputs(chapter: Chapter) -> dict[str, str]:
     """
     versions = {package: _version(package) for package in PACKAGES}
     code = {path.relative_to(chapter.root).as_posix(): path for path in _files(chapter.root, CODE)}
+    code = {name: path for name, path in code.items() if not name.startswith(LATER)}
     files = code | {f"book/{chapter.source.name}": chapter.source}
     if chapter.profile_file is not None:
         files[str(chapter.profile_file)] = chapter.profile_file
@@ -107,18 +113,19 @@ def why_stale(chapter: Chapter) -> str | None:
     return None
 
 
-def write_stamp(chapter: Chapter, before: dict[str, str]) -> None:
+def write_stamp(chapter: Chapter, before: dict[str, str], **told: str | float) -> None:
     """Stamps a chapter that has just run.
 
     Args:
         chapter: the chapter.
         before: its inputs as they were when it started: an edit made meanwhile was not read. Only the records that
             the chapter itself may have trained count as they are now.
+        told: what the site says of the run (when, how long, where); nothing is compared with it.
     """
     now = inputs(chapter)
     seen = {key: before[key] for key in before if not _may_train(chapter, key)}
     seen |= {key: now[key] for key in now if _may_train(chapter, key)}
-    stamp = {"inputs": seen, "outputs": outputs(chapter)}
+    stamp = {"inputs": seen, "outputs": outputs(chapter), **told}
     _write_json(chapter.stamp, stamp)
 
 

@@ -60,15 +60,8 @@ def opened(browser, url: str, *, viewport: dict = DESKTOP, dark: bool = False) -
     host = url.split("/")[2]
     context = browser.new_context(viewport=viewport, color_scheme="dark" if dark else "light")
     page, complaints = context.new_page(), []
-    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on(
-        "console",
-        lambda said: (
-            complaints.append(f"{said.type}: {said.text}")
-            if said.type in ("error", "warning") and not any(text in said.text for text in HARMLESS)
-            else None
-        ),
-    )
+    page.on("pageerror", lambda error: _say("error", str(error), complaints))
+    page.on("console", lambda said: _say(said.type, said.text, complaints))
     page.on("request", lambda asked: _note(asked.url, host, complaints))
     page.on("response", lambda got: complaints.append(f"{got.status}: {got.url}") if got.status >= 400 else None)
     try:
@@ -76,6 +69,11 @@ def opened(browser, url: str, *, viewport: dict = DESKTOP, dark: bool = False) -
         yield page, complaints
     finally:
         context.close()
+
+
+def _say(kind: str, text: str, complaints: list[str]) -> None:
+    if kind in ("error", "warning") and not any(known in text for known in HARMLESS):
+        complaints.append(f"{kind}: {text}")
 
 
 def _note(url: str, host: str, complaints: list[str]) -> None:

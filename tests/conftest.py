@@ -1,4 +1,8 @@
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ["SSCONV_NATIVE"] = "0"  # the tests are of what every machine has; test_native builds the other
 
@@ -6,6 +10,9 @@ import browser
 import matplotlib
 import pytest
 import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "tiny.toml"
 
 matplotlib.use("Agg")  # here, not in the environment: kernels would inherit it and show no figure
 
@@ -29,6 +36,28 @@ def tmp_results(tmp_path, monkeypatch):
         folder.mkdir()
         monkeypatch.setenv(name, str(folder))
     return results
+
+
+@pytest.fixture(scope="session")
+def book_environment(tmp_path_factory):
+    """An environment with results that hold the committed records of laptop, and data sets that stay absent."""
+    root = tmp_path_factory.mktemp("book")
+    results, data = root / "results", root / "data"
+    data.mkdir()
+    if (ROOT / "results" / "records" / "laptop").exists():
+        for kind in ("records", "weights"):
+            shutil.copytree(ROOT / "results" / kind / "laptop", results / kind / "laptop")
+    return {"SSCONV_RESULTS": str(results), "SSCONV_DATA": str(data)}
+
+
+@pytest.fixture(scope="session")
+def tiny_book(book_environment):
+    """All chapters, executed at the profile of the tests: its folder of results."""
+    command = [sys.executable, "-m", "ssconv_lib", "reproduce", "--profile", str(TINY)]
+    environment = os.environ | book_environment
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0, done.stderr
+    return Path(book_environment["SSCONV_RESULTS"]) / "tiny"
 
 
 @pytest.fixture(scope="module")

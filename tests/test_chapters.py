@@ -1,7 +1,6 @@
 """The chapters, executed: what came out, from the runner and as Lab would run them, with and without images."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,18 +27,12 @@ TABLE4_RECORDS = [*(RECORDS / "laptop").glob("speed-resnet50-*-224px-*")]
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """Results with the committed records of laptop, and a folder for data sets that stays empty."""
-    root = tmp_path_factory.mktemp("chapters")
-    results, data = root / "results", root / "data"
-    data.mkdir()
-    if (RECORDS / "laptop").exists():
-        shutil.copytree(RECORDS / "laptop", results / "records" / "laptop")
-        shutil.copytree(ROOT / "results" / "weights" / "laptop", results / "weights" / "laptop")
+def places(book_environment):
+    """Results with the committed records of laptop; there is no data set."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSCONV_RESULTS", str(results))
-        patch.setenv("SSCONV_DATA", str(data))
-        yield results
+        for name, folder in book_environment.items():
+            patch.setenv(name, folder)
+        yield Path(book_environment["SSCONV_RESULTS"])
 
 
 def reproduce(*arguments):
@@ -48,10 +41,8 @@ def reproduce(*arguments):
 
 
 @pytest.fixture(scope="module")
-def tiny(places):
-    done = reproduce("--profile", TINY)
-    assert done.returncode == 0, done.stderr
-    return places / "tiny"
+def tiny(places, tiny_book):
+    return tiny_book
 
 
 @pytest.fixture(scope="module")

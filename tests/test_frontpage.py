@@ -12,9 +12,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.skipif(not TABLES.exists(), reason="no tables of laptop are committed")
 def test_the_readme_has_the_lines_of_the_committed_tables_and_the_picture():
-    made = frontpage.lines(TABLES)
-    assert 3 <= len(made) <= 5
-    assert frontpage.with_lines(README, made) == README, "make picture writes them anew"
+    assert 3 <= len(frontpage.lines(TABLES)) <= 5
+    assert frontpage.with_lines(README, frontpage.block(TABLES)) == README, "make picture writes them anew"
     figure = ROOT / "results" / "laptop" / "figures" / "02_paired_differences.png"
     assert (ROOT / "book" / "images" / "paired_differences.png").read_bytes() == figure.read_bytes()
 
@@ -35,4 +34,20 @@ def test_marks_that_are_gone_are_missed():
     with pytest.raises(ValueError, match="expected the marks"):
         frontpage.with_lines("# Title", ["a"])
     text = f"a\n{frontpage.BEGIN}\n- old\n{frontpage.END}\nb"
-    assert frontpage.with_lines(text, ["new"]) == f"a\n{frontpage.BEGIN}\n- new\n{frontpage.END}\nb"
+    assert frontpage.with_lines(text, ["- new"]) == f"a\n{frontpage.BEGIN}\n- new\n{frontpage.END}\nb"
+
+
+def test_the_table_has_the_papers_claims_alone_and_puts_measurements_of_one_together(tmp_path):
+    rows = [
+        ["It is $\\alpha C$", "Table 1", "reproduced"],
+        ["It is slow", "Sec. 4; one machine", "reproduced"],
+        ["It is slow", "Sec. 4; another", "cannot tell"],
+        ["It is slow", "Sec. 4; a third", "reproduced"],
+        ["It is fixed", "Not in the paper; laptop", "supported"],
+        ["It costs more", "Control of Fig. 5 (b), not in the paper", "supported"],
+    ]
+    pd.DataFrame(rows, columns=["claim", "where", "verdict"]).to_csv(tmp_path / "04_verdicts.csv")
+    assert frontpage.claims(tmp_path)[2:] == [
+        "| It is αC | 4 | reproduced |",
+        "| It is slow | 4 | reproduced in 2 of 3, cannot tell in 1 of 3 |",
+    ]

@@ -1,0 +1,66 @@
+"""The site from executed chapters, by Jupyter Book: whole, or as it was before."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..stamps import Chapter
+from .check import problems
+from .stage import stage
+
+
+def build(chapters: Sequence[Chapter], site: Path, repository: str = "") -> int:
+    """Build the site; what was there before is replaced when the new one is whole and in order.
+
+    Args:
+        chapters: Chapters that have run, of one profile.
+        site: The folder of the pages; one of this name without pages of a site is left alone.
+        repository: The address of the repository, for launch buttons.
+
+    Returns:
+        The number of pages.
+
+    Raises:
+        ValueError: a chapter is not up to date, or `site` holds something else.
+        RuntimeError: Sphinx warned of something, or a page has a dead link, or loads from elsewhere.
+    """
+    if site.exists() and any(site.iterdir()) and not (site / "index.html").is_file():
+        raise ValueError(f"{site} holds something other than a site; expected an empty folder, or one to be made")
+    site.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(site)
+    with tempfile.TemporaryDirectory(prefix=f".{site.name}-", dir=site.parent) as work:
+        source = Path(work) / "source"
+        stage(chapters, source, repository)
+        pages = _sphinx(source, Path(work))
+        if found := problems(pages):
+            raise RuntimeError("the pages are not in order:\n  " + "\n  ".join(found))
+        old = Path(work) / "old"
+        if site.exists():
+            site.rename(old)
+        pages.rename(site)
+    return len([*site.glob("*.html")])
+
+
+def _sphinx(source: Path, work: Path) -> Path:
+    """Run Jupyter Book in a process of its own: it changes what a process has loaded."""
+    run = "from jupyter_book.cli.main import main; main()"  # this Python's, wherever its scripts are
+    command = [sys.executable, "-c", run, "build", str(source), "--path-output", str(work / "output")]
+    command += ["-W", "-n", "--keep-going", "-q"]
+    environment = os.environ | {"PYTHONWARNINGS": "ignore", "SOURCE_DATE_EPOCH": "0"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if ran.returncode:
+        said = [line.replace(str(source) + os.sep, "") for line in ran.stderr.splitlines() if line.strip()]
+        raise RuntimeError("Jupyter Book ended with a fault:\n  " + "\n  ".join(said[-40:]))
+    return work / "output" / "_build" / "html"
+
+
+def _sweep(site: Path) -> None:
+    """Remove what killed builds left beside the site."""
+    for leftover in site.parent.glob(f".{site.name}-*"):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(leftover)
