@@ -13,9 +13,11 @@
 # paper's remedy is short: before the convolution, take a few channels and permute their values over the whole image,
 # by a permutation that is drawn once and then kept.
 #
-# **You will see** what a network can see of an image, layer by layer, with and without shuffling; the shuffle at work
-# on a real feature map; its equations beside the code that runs; how the paper's own code departs from them; and what
-# it all costs. **Cost:** seconds on a laptop. Nothing is trained here.
+# **What you will see.** How much of an image a network sees, layer by layer, with and without shuffling; the shuffle
+# at work on a real feature map, and one to play with; its equations beside the code that runs; how the paper's own
+# code departs from them; and what it all costs.
+#
+# **What it costs.** Seconds on a laptop. Nothing is trained here.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -26,7 +28,7 @@ import torch
 from IPython.display import Markdown
 from torch import nn
 
-from ssconv_lib import SSConv2d, convert_to_ssconv, listing, paper, pictures, receptive_field, sources
+from ssconv_lib import SSConv2d, convert_to_ssconv, demo, listing, paper, pictures, receptive_field, sources
 from ssconv_lib.book import Chapter
 from ssconv_lib.convert import shuffle_summary
 from ssconv_lib.cost import cost
@@ -45,9 +47,9 @@ chapter.heading()
 # It need not be estimated. We give a copy of the network positive weights, so that no two paths can cancel, and take
 # the gradient of one output. It is zero exactly where a pixel can't matter, whatever the weights are.
 #
-# We do this for WRN-16-4, a CIFAR network of the paper, without shuffling and with the share of channels that the
-# paper finds best. Layers are named as in the code: `stage1.0.conv2` is the second convolution of the first block of
-# stage 1.
+# We do this for WRN-16-4 {cite:p}`zagoruyko2016wide`, a CIFAR network of the paper, without shuffling and with the
+# share of channels that the paper finds best. Layers are named as in the code: `stage1.0.conv2` is the second
+# convolution of the first block of stage 1.
 
 # %%
 networks = {}
@@ -121,6 +123,15 @@ ss_grouped = SSConv2d(16, 32, 3, groups=4, **options)
 after = ss_grouped.shuffle(x)
 figure = pictures.mosaic(x[0], after[0], range(16)[ss_grouped.shuffled], columns=4, groups=4)
 chapter.figure(figure, pictures.mosaic_data(x[0], after[0]), "fig1b")
+
+# %% [markdown]
+# ## Try it
+#
+# Choose α and a layout, then touch a value of the input, and see where it goes; or touch an output, and see what its
+# window reads. The permutations are those that `SSConv2d` draws with seed 0.
+
+# %%
+demo.show()
 
 # %% [markdown]
 # ## The equations, and the code that runs
@@ -206,8 +217,8 @@ chapter.figure(pictures.groups_strip(orders), orders, "group")
 # block stays a block. Where the other channels fill whole blocks of that length, the order is that of Eq. 2,
 # untouched. Where they don't, the residue moves to the end and the others move up.
 #
-# The next table is for widths of ResNeXt-29 (2 groups) and ResNeXt-50 (32 groups): shuffled channels, and how many
-# groups hold at least one.
+# The next table is for widths of ResNeXt-29 (2 groups) and ResNeXt-50 (32 groups) {cite:p}`xie2017aggregated`:
+# shuffled channels, and how many groups hold at least one.
 
 # %%
 rows = []
@@ -287,7 +298,8 @@ chapter.table(costs, "cost", show=costs.assign(**with_commas))
 # ## In your own model
 #
 # `SSConv2d` takes the arguments of `nn.Conv2d`, and α and the input's size. `convert_to_ssconv` replaces the
-# convolutions of a whole model, here torchvision's ResNet-18. Weights that are there stay.
+# convolutions of a whole model, here torchvision's ResNet-18 {cite:p}`he2016deep,torchvision2016`. Weights that are
+# there stay.
 
 # %%
 from torchvision.models import resnet18
@@ -298,8 +310,8 @@ model.layer1[0].conv2
 
 # %% [markdown]
 # Two things are not possible. π is drawn for one input size, so another is an error. And a mean of permutations is no
-# permutation: averaging over buffers, as some tools for averaged weights can, destroys π. The layer notices both, and
-# says which layer it was.
+# permutation: averaging over buffers, as some tools for averaged weights {cite:p}`izmailov2018averaging` can,
+# destroys π. The layer notices both, and says which layer it was.
 
 
 # %%

@@ -71,9 +71,9 @@ if len(sweep):
 chapter.missing("alpha_sweep")
 
 # %% [markdown]
-# On this task a run finds the solution or doesn't, and a mean hides which. So every run is a point, and the
-# figure counts those that solved it. On real images a curve is fitted, with a bootstrap interval, once five α have two
-# seeds each.
+# On this task a run finds the solution or doesn't, and a mean hides which. So every run is a point, and the figure
+# counts those that solved it. On real images a curve is fitted {cite:p}`craven1979smoothing`, with a bootstrap
+# interval {cite:p}`efron1979bootstrap`, once five α have two seeds each.
 
 # %%
 summary = tables.sweep_summary(sweep)
@@ -104,15 +104,15 @@ if len(histories):
 # %% [markdown]
 # ## Table 2: three networks, with and without shuffling
 #
-# Below each of the paper's rows stand profiles that have records of that network or of a small relative.
-# *difference* is conv minus ss: positive is for shuffling. The two runs of a seed share initial weights, order
-# and augmentation, hence the paired *t* test. *detectable* is the true difference that so many pairs would see with a
-# chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small relative on a short
-# schedule tells whether the effect carries over, not whether the paper's number is right.
+# Below each of the paper's rows stand profiles that have records of that network or of a small relative. *difference*
+# is conv minus ss: positive is for shuffling. The two runs of a seed share initial weights, order and augmentation,
+# hence the paired *t* test {cite:p}`student1908probable`. *detectable* is the true difference that so many pairs
+# would see with a chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small
+# relative on a short schedule tells whether the effect carries over, not whether the paper's number is right.
 #
-# `laptop` shortens the paper's schedule to what two cores can do. Its protocol is frozen since commit `0242b70` (seeds
-# 0 to 2 were trained just so); time decides how many runs there are, not their outcome. Pilot runs on a seed of
-# their own show what less would do:
+# `laptop` shortens the paper's schedule to what two cores can do. Its protocol is frozen since commit `0242b70`
+# (seeds 0 to 2 were trained just so); time decides how many runs there are, not their outcome. Pilot runs on a seed
+# of their own show what less would do:
 
 # %%
 records2 = chapter.evidence("table2")
@@ -186,9 +186,10 @@ chapter.table(contrasts, "table1_contrasts", readable.readable(contrasts))
 # %% [markdown]
 # ## An α that the test set did not choose
 #
-# The paper picks α on what is, for CIFAR-10, the test set. The best of several noisy numbers looks better than it
-# is. The honest way trains on 45,000 images, chooses α on the other 5,000, and reads the test set once, for the
-# winner (`chosen`). The paper's rule stands beside it: the lowest test error among .02, .04 and .06.
+# The paper picks α on what is, for CIFAR-10, the test set {cite:p}`krizhevsky2009learning`. The best of several noisy
+# numbers looks better than it is. The honest way trains on 45,000 images, chooses α on the other 5,000, and reads the
+# test set once, for the winner (`chosen`). The paper's rule stands beside it: the lowest test error among .02, .04
+# and .06.
 
 # %%
 held_out = chapter.records("alpha_selection")
@@ -203,8 +204,8 @@ chapter.missing("alpha_selection")
 # One rule judges differences between two arms. **Reproduced**: the 95 % interval excludes 0 in the paper's direction.
 # **Not reproduced**: it excludes the paper's difference. Otherwise we **cannot tell**, and say what could have been
 # seen. The paper prints no spread, so its difference is taken as exact but for rounding. Two claims have rules of
-# their own: that the task needs shuffling, by Fisher's exact test on the runs that solved it; and that α near 0.06 is
-# best, by comparing 0.06 with every α further off. A claim without runs is not listed.
+# their own: that the task needs shuffling, by Fisher's exact test {cite:p}`fisher1935logic` on the runs that solved
+# it; and that α near 0.06 is best, by comparing 0.06 with every α further off. A claim without runs is not listed.
 
 # %%
 verdicts = judge.best_alpha_claims(sweeps)

@@ -9,13 +9,14 @@
 # %% [markdown]
 # # ImageNet: five networks
 #
-# Does shuffling help large networks on large images? The paper says so of five, on ImageNet-1k: half a point for
-# ResNet50, hardly anything for SEResNet50. This chapter counts these networks, makes Tables 3 and 5 anew, and says
-# what the whole experiment would take.
+# Does shuffling help large networks on large images? The paper says so of five, on ImageNet-1k
+# {cite:p}`russakovsky2015imagenet`: half a point for ResNet50, hardly anything for SEResNet50
+# {cite:p}`hu2018squeeze`. This chapter counts these networks, makes Tables 3 and 5 anew, and says what the whole
+# experiment would take.
 #
 # **What you will see.** The networks are the real ones, at the real size. The errors are not: training them takes GPU
 # weeks. By default a small ResNet learns a generated task; beside it stand the records of larger profiles, on
-# Imagenette, ten of ImageNet's thousand classes.
+# Imagenette {cite:p}`howard2019imagenette`, ten of ImageNet's thousand classes.
 #
 # **What it costs.** `quick` trains six small networks, about a minute on two cores, and the second time nothing. The
 # others draw what is stored, in seconds, without images.
@@ -48,9 +49,10 @@ counts = census.networks(alpha)
 chapter.table(counts, "networks", readable.readable(counts))
 
 # %% [markdown]
-# Four come from torchvision and timm. The fifth has an attention branch (ABN, Fukui et al. 2019): behind the third
-# stage it makes a map of where to look, and the last stage sees its features weighted by one plus that map. The
-# branch classifies, too, and both cross-entropies are learned; the error is the trunk's.
+# Four come from torchvision and timm {cite:p}`torchvision2016,wightman2019timm`. The fifth has an attention branch
+# (ABN) {cite:p}`fukui2019attention`: behind the third stage it makes a map of where to look, and the last stage sees
+# its features weighted by one plus that map. The branch classifies, too, and both cross-entropies are learned; the
+# error is the trunk's.
 
 # %%
 sources.show(AttentionBranchNetwork.forward, AttentionBranchNetwork.perceive)
@@ -72,9 +74,9 @@ print(f"ResNet14, untrained, the same weights: shuffling changes the logits by {
 
 # %% [markdown]
 # "We replace all regular convolutions … except for downsampling layers", says Sec. 4.1, and leaves open which those
-# are. We leave plain the stem, all with a stride, projections on shortcuts, and DenseNet's transitions (`paper`). One
-# could also go by the stride alone (`stride`), or replace everything (`all`). SE's gates always stay: on their 1×1
-# maps a shuffle would permute channels.
+# are. We leave plain the stem, all with a stride, projections on shortcuts, and DenseNet's transitions
+# {cite:p}`huang2017densely` (`paper`). One could also go by the stride alone (`stride`), or replace everything
+# (`all`). SE's gates always stay: on their 1×1 maps a shuffle would permute channels.
 
 # %%
 readings = census.readings(alpha)

@@ -64,9 +64,9 @@ chapter.figure(figure, fieldplots.grid_data(shown), "reach_maps")
 # %% [markdown]
 # ## The gradient: how much each pixel counts
 #
-# In view is not in use. Luo et al. (2016) look at the gradient. Squared, it is the response to independent noise in
-# the pixels, and weighs what is spread thinly over N of them by 1/N; its absolute value doesn't. So we take both, of
-# untrained networks, on images of noise. What share lies outside the plain network's field?
+# In view is not in use. {cite:t}`luo2016understanding` look at the gradient. Squared, it is the response to
+# independent noise in the pixels, and weighs what is spread thinly over N of them by 1/N; its absolute value doesn't.
+# So we take both, of untrained networks, on images of noise. What share lies outside the plain network's field?
 
 # %%
 layers = ["layer1.0", "layer1.2", "layer2.1", "layer2.3"]
@@ -188,8 +188,8 @@ if measures:
 # %% [markdown]
 # ## β, and where R starts
 #
-# Channelwise, β is 10⁻¹². Where nothing depends on a pixel, only the penalty moves R, and Adam divides it by its size
-# *plus ε*. That can be followed exactly:
+# Channelwise, β is 10⁻¹². Where nothing depends on a pixel, only the penalty moves R, and Adam
+# {cite:p}`kingma2015adam` divides it by its size *plus ε*. That can be followed exactly:
 
 # %%
 penalties, epsilons, starts = [1e-6, 1e-12], [1e-8, 1e-16], [-3.0, 0.0, 3.0]

@@ -83,7 +83,7 @@ chapter.table(doses, "doses")
 # ## Fig. 5 (b), with its controls
 #
 # Points of accuracy lost, against the intact network on the same images. The 95 % intervals are over images, by a
-# paired bootstrap: only images on which two networks disagree tell them apart.
+# paired bootstrap {cite:p}`efron1979bootstrap`: only images on which two networks disagree tell them apart.
 
 # %%
 own = chapter.probes("ablation")
@@ -95,10 +95,11 @@ chapter.missing("ablation")
 
 # %% [markdown]
 # On the generated task, all blocks zeroed or un-shuffled leave a network at chance: what the task needs comes in
-# through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm: with new statistics
-# (and against the intact network with new ones) far less is left, since other blocks still see far. Another
-# permutation costs next to nothing, not even a fresh one in every forward: values must come from afar. WRN-10-2 on
-# CIFAR-10 (`laptop`) is alike, but there another permutation does cost a little. All blocks at once:
+# through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm
+# {cite:p}`ioffe2015batch`: with new statistics (and against the intact network with new ones) far less is left, since
+# other blocks still see far. Another permutation costs next to nothing, not even a fresh one in every forward: values
+# must come from afar. WRN-10-2 on CIFAR-10 (`laptop`) is alike, but there another permutation does cost a little. All
+# blocks at once:
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Beyond the paper: what does the shuffle's work?
 #
-# Suppose shuffling helps. Is it the fixed wiring, as the paper's comparison with horizontal connections in the
-# visual cortex has it? Any global context? Or the noise, which keeps a network from leaning on single channels? The
-# paper doesn't ask. Each explanation forbids something, so each can be tried.
+# Suppose shuffling helps. Is it the fixed wiring, as the paper's comparison with horizontal connections in the visual
+# cortex {cite:p}`gilbert1992horizontal,li2002global` has it? Any global context? Or the noise, which keeps a network
+# from leaning on single channels? The paper doesn't ask. Each explanation forbids something, so each can be tried.
 #
 # **What you will see.** Where plain convolution ends and what reaches further; controls that take one property of
 # the shuffle away at a time; trained networks whose wiring is swapped; what shuffling costs when images move, change
@@ -79,15 +79,16 @@ chapter.table(smallest, "smallest_alpha", readable.readable(smallest))
 #
 # All of these do something to the same channels in the same layers, with the same parameters. Three are other
 # permutations: within each channel (`per_channel`), within windows of 4×4 pixels, by half of the map (`roll`).
-# `shift` moves by one pixel, as ShiftViT does. `fresh` draws a new permutation in every forward, in tests as well.
-# `zeroed` leaves nothing, `mean` puts the channel's average everywhere.
+# `shift` moves by one pixel, as ShiftViT does {cite:p}`wang2022shift,wu2018shift`. `fresh` draws a new permutation in
+# every forward, in tests as well. `zeroed` leaves nothing, `mean` puts the channel's average everywhere.
 
 # %%
 sources.show(controls.draw_control)
 
 # %% [markdown]
-# Beside them stand a network without the channels that would be shuffled, and three peers: squeeze-and-excitation, a
-# global context block (Cao et al. 2019), and dilated convolution, of which the paper says that it leaves gaps.
+# Beside them stand a network without the channels that would be shuffled, and three peers: squeeze-and-excitation
+# {cite:p}`hu2018squeeze`, a global context block {cite:p}`cao2019gcnet`, and dilated convolution
+# {cite:p}`yu2016multi`, of which the paper says that it leaves gaps.
 #
 # First where it is clear what has to be achieved, with patches so far apart that plain convolution can't:
 
@@ -157,7 +158,8 @@ chapter.table(norms, "weight_norms", readable.readable(norms))
 # ## What does it cost when images change?
 #
 # Convolution commutes with translation (but for strides and borders), a fixed shuffle doesn't. We move the test
-# images, their edge filled by reflection, and count how often an answer stays (consistency, Zhang 2019):
+# images, their edge filled by reflection, and count how often an answer stays (consistency)
+# {cite:p}`zhang2019making`:
 
 # %%
 shifts = usagetables.shift_table(asked)
@@ -167,7 +169,8 @@ if len(shifts):
 
 # %% [markdown]
 # A permutation is for one input size. At another one, a user can resize the image, or draw π anew and keep the
-# weights. And what of worse images: noise, blur, low contrast, at five severities?
+# weights. And what of worse images: noise, blur, low contrast {cite:p}`hendrycks2019benchmarking`, at five
+# severities?
 
 # %%
 corrupted, sizes = usagetables.corruption_table(asked), usagetables.size_table(asked)
@@ -186,10 +189,10 @@ chapter.table(worse, "corruptions", usagetables.shown(worse))
 #
 # ## Pathfinder: contours
 #
-# The field's own test of horizontal connections (Linsley et al. 2018): two dashed contours, two dots; are the dots
-# on the same contour? Ours is generated, and no view of one dot tells, nor does their distance. It takes less than
-# the whole contour: the angles of a few dashes at either end say much. Training begins with short contours, else not
-# even a network that sees all finds anything; tests have long ones.
+# The field's own test of horizontal connections {cite:p}`linsley2018learning`: two dashed contours, two dots; are the
+# dots on the same contour? Ours is generated, and no view of one dot tells, nor does their distance. It takes less
+# than the whole contour: the angles of a few dashes at either end say much. Training begins with short contours, else
+# not even a network that sees all finds anything; tests have long ones.
 
 # %%
 pictures = contours.examples(chapter.profile, "pathfinder")

@@ -27,8 +27,9 @@ class ImageDifference:
 
     Attributes:
         mean: The difference; positive if the second has more errors.
-        low, high: Percentile interval of the bootstrap. If all images are answered alike it shrinks to 0, which is no
-            evidence of certainty: see `degenerate`.
+        low: Where the percentile interval of the bootstrap begins. If all images are answered alike it shrinks to 0,
+            which is no evidence of certainty: see `degenerate`.
+        high: Where it ends.
         n: Images.
         p: Of the bootstrap, two-sided: twice the smaller part of the draws that are on or beyond 0.
         mcnemar: Exact p of McNemar's test; nan for an average over several answers.

@@ -31,7 +31,7 @@ class FieldRun:
         channel: The channel where M is 1, counted from 0; None is all of them, the layerwise field.
         beta: β, of the penalty; the paper has 1e-6 layerwise and 1e-12 channelwise.
         start: What each entry of R is at the start.
-        eps: Adam's ε; with the default a β of 1e-12 moves nothing (PAPER_NOTES, row 27).
+        eps: Adam's ε; with the default a β of 1e-12 moves nothing (erratum 27).
         lr: Adam's learning rate.
         iterations: Steps of Adam.
         batch: Images a step.

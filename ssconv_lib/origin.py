@@ -50,6 +50,8 @@ def commit() -> str:
 
     Asked at a worker's start and kept, since the checkout may move on while the code that was loaded trains.
     """
+    if not (ROOT / "pyproject.toml").is_file():
+        return "unknown"  # installed; a checkout around it would be another project's
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

@@ -10,12 +10,17 @@ OWN_VARIABLES = ("SSCONV_DATA", "SSCONV_RESULTS", "SSCONV_NATIVE")  # no image f
 
 def data_dir() -> Path:
     """The folder of the data sets: `$SSCONV_DATA`, or data/ of the project."""
-    return Path(os.environ.get("SSCONV_DATA") or ROOT / "data").expanduser().resolve()
+    return Path(os.environ.get("SSCONV_DATA") or _project() / "data").expanduser().resolve()
 
 
 def results_dir() -> Path:
     """The folder of records, tables and figures: `$SSCONV_RESULTS`, or results/ of the project."""
-    return Path(os.environ.get("SSCONV_RESULTS") or ROOT / "results").expanduser().resolve()
+    return Path(os.environ.get("SSCONV_RESULTS") or _project() / "results").expanduser().resolve()
+
+
+def _project() -> Path:
+    """The checkout; where the library is installed without one, the working directory: data don't go among packages."""
+    return ROOT if (ROOT / "pyproject.toml").is_file() else Path.cwd()
 
 
 def folder_variable(name: str) -> str:

@@ -123,7 +123,7 @@ class Profile:
 
     @property
     def kept(self) -> list[Run]:
-        """The runs whose trained networks are kept: those of one study and seed, and those that are looked at."""
+        """The runs whose trained networks are kept, those of one study and seed and those that are looked at."""
         looked_at = [planned.run.network for planned in self.fielded if planned.run.trained]
         looked_at += [planned.run.network for planned in self.probed]
         return list({run.hash: run for run in [*self._chosen_to_keep, *looked_at]}.values())

@@ -115,7 +115,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """A readable name, the stem of the record's file: model, α, control, seed and the hash."""
+        """A readable name, the stem of the record's file, of model, α, control, seed and the hash."""
         control = f"-{self.control}" if "control" in self.identity() else ""
         return f"{self.model}-a{self.alpha:g}{control}-s{self.seed}-{self.hash}"
 

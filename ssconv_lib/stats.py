@@ -79,7 +79,8 @@ class Difference:
         sd: of the paired differences; of one run (root mean square of the two arms) when not paired.
         n: pairs, or runs in the smaller arm.
         counts: (pairs,) or (runs of the first arm, runs of the second).
-        se, df: standard error of the mean and degrees of freedom behind the interval.
+        se: standard error of the mean behind the interval.
+        df: its degrees of freedom.
         unmatched: values left out because the other side had no such seed.
         degenerate: why the spread cannot be judged, or "". With n < 2 sd, interval and p are nan. With no spread
             at all sd is 0, the interval shrinks to the mean and p is nan: that is no evidence of certainty.

@@ -45,7 +45,7 @@ def frame(profile: Profile, study: str, store: RecordStore | None = None) -> pd.
     """The stored records of a study, a row each, in order of the plan.
 
     Returns:
-        Columns: profile, the fields of the run (data as its name, or its folder's), `error`, `top5_error` (of image
+        Columns profile, the fields of the run (data as its name, or its folder's), `error`, `top5_error` (of image
         folders) and `best_error` in percent, `best_epoch`, `evaluated_on`, `n_images`, `pixels` (of image folders),
         `distance`, `exact` and `size` (of generated images), `n_train` (training images), `seconds` (training and
         evaluation), `train_seconds` (None if it went on on another kind of machine), `device`, `processes`, `hash`.
@@ -116,7 +116,7 @@ def speed_frame(profile: Profile, study: str, store: RecordStore | None = None) 
     """The stored measurements of a study of speed, a row an arm, in order of the plan; of every machine.
 
     Returns:
-        Columns: profile, the fields that say what was measured, `arm`, `n` (rounds), `seconds` of a step (median)
+        Columns profile, the fields that say what was measured, `arm`, `n` (rounds), `seconds` of a step (median)
         with quartiles `seconds_low` and `seconds_high`, `ms_per_image`, `ratio` to the plain convolution (median of
         the rounds) with quartiles, `saved_mb` for the backward (in training) and `peak_mb` of a step in 10⁶ bytes,
         `device`, `torch`, `threads`, `native`, `hash`, `date`. Without records the columns are there and no row.

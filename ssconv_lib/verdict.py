@@ -17,7 +17,8 @@ class Verdict:
         outcome: "reproduced", "not reproduced" or "cannot tell".
         sentence: plain English for a chapter, with every number that it rests on.
         size: when reproduced, "smaller" or "larger" if the interval leaves out the paper's difference, else "".
-        paper_low, paper_high: what the paper's difference can have been before rounding.
+        paper_low: the least that the paper's difference can have been before rounding.
+        paper_high: the most that it can have been.
         detectable: the true difference that would have been seen with 80 % power; nan if the spread is unknown.
     """
 
@@ -60,7 +61,7 @@ def verdict(
         digits: decimals of the measured numbers in the sentence.
 
     Raises:
-        ValueError: for a d that is 0 or not finite, or an r that is negative or above |d|: it has no direction.
+        ValueError: for a d that is 0 or not finite, or an r that is negative or above d's size: it has no direction.
     """
     rounding = getattr(paper_difference, "rounding", 0.0) if rounding is None else rounding
     unit = getattr(paper_difference, "unit", "points") if unit is None else unit

@@ -119,7 +119,7 @@ def test_location_tells_a_view_that_moves_with_the_box_from_one_that_does_not():
 
 
 def test_without_influence_the_channelwise_penalty_moves_nothing_under_adams_default_eps():
-    """PAPER_NOTES 27: 10,000 steps at β = 1e-12 move R by .025; with the layerwise β, or a tiny eps, R leaves."""
+    """Erratum 27: 10,000 steps at β = 1e-12 move R by .025; with the layerwise β, or a tiny eps, R leaves."""
     table = fieldtables.drift([1e-6, 1e-12], [1e-8, 1e-16], [-3.0, 0.0], 10_000).set_index(["beta", "eps", "start"])
     assert table.loc[(1e-12, 1e-8, 0.0), "moved"] == pytest.approx(-0.025, abs=5e-4)
     assert table.loc[(1e-12, 1e-8, -3.0), "after"] == pytest.approx(table.loc[(1e-12, 1e-8, -3.0), "before"], abs=1e-3)

@@ -24,7 +24,8 @@ def code_lines(source):
 
 
 def words_a_line(notebook):
-    words = sum(len(re.findall(r"\w[\w'’.-]*", source)) for source in sources(notebook, "markdown"))
+    prose = [re.sub(r"\{cite:p\}`[^`]*`", "", source) for source in sources(notebook, "markdown")]  # a mark, no word
+    words = sum(len(re.findall(r"\w[\w'’.-]*", source)) for source in prose)
     return words / sum(len(code_lines(source)) for source in sources(notebook, "code"))
 
 

@@ -211,7 +211,7 @@ def test_the_box_of_the_paper_has_the_sizes_of_table_5(features, expected):
     assert (part.start, part.stop) == expected
 
 
-# PAPER_NOTES: layer, classical receptive field, first and last pixel reached by the box [96, 128), share of the image
+# Counted by hand: layer, its receptive field, first and last pixel reached by the box [96, 128), share of the image
 RESNET50 = {
     "conv1": (7, 93, 129, 0.0273),
     "maxpool": (11, 91, 129, 0.0303),
