@@ -19,6 +19,8 @@ from .probetask import ask_missing
 from .speed import measure_missing
 from .workers import train_missing
 
+WORDY = 60  # characters of a cell that is a sentence
+
 
 class Chapter:
     """A chapter at a profile; its results are `results/<profile>/{tables,figures}/<number>_<name>.*`.
@@ -199,5 +201,11 @@ def _show(figure: Figure) -> None:
 
 
 def as_html(data: pd.DataFrame) -> HTML:
-    """A table for the page: no index, empty cells for what is not there, class names escaped."""
-    return HTML(data.to_html(index=False, na_rep="", border=0, float_format=lambda value: f"{value:.3g}"))
+    """A table for the page: no index, empty cells for what is not there, class names escaped.
+
+    Of class "wordy" is one with sentences in it, which are to break; any other keeps a row to a line and scrolls.
+    """
+    text = data.select_dtypes(exclude="number").astype(str)
+    wordy = bool(text.map(len).gt(WORDY).any(axis=None))
+    form = {"index": False, "na_rep": "", "border": 0, "float_format": lambda value: f"{value:.3g}"}
+    return HTML(data.to_html(classes="wordy" if wordy else "lined", **form))

@@ -59,6 +59,7 @@ def opened(browser, url: str, *, viewport: dict = DESKTOP, dark: bool = False) -
     """A page of its own: (page, what it complained of). Errors and warnings on the console, requests to elsewhere."""
     host = url.split("/")[2]
     context = browser.new_context(viewport=viewport, color_scheme="dark" if dark else "light")
+    context.set_default_timeout(120_000)  # a busy machine is no fault of a page
     page, complaints = context.new_page(), []
     page.on("pageerror", lambda error: _say("error", str(error), complaints))
     page.on("console", lambda said: _say(said.type, said.text, complaints))

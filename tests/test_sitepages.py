@@ -49,6 +49,19 @@ def test_the_table_of_verdicts_has_a_row_a_claim_under_its_chapter_and_markup_is
     assert said == [f"{mark} {verdict}" for mark, verdict in zip("✓✗?◐", CLAIMS["verdict"], strict=True)]
 
 
+def test_measurements_of_one_claim_share_a_row_that_counts_and_unfolds_to_each():
+    same = CLAIMS.assign(
+        chapter="04_speed", claim="It is fast", verdict=["reproduced", "cannot tell"] + ["reproduced"] * 2
+    )
+    soup = BeautifulSoup(pages.verdict_table(same, {"04_speed": "Speed"}), "html.parser")
+    (row,) = [row for row in soup.select("tbody tr") if row.find("td")]
+    verdicts = [part.get_text() for part in row.find_all("td")[1].find_all("p")]
+    assert verdicts == ["✓ reproduced (3 of 4)", "? cannot tell (1 of 4)"]
+    said = [part.get_text() for part in row.select("details p")]
+    assert said[:2] == ["reproduced. a & bFig. 1", "cannot tell. no costSec. 2"]
+    assert len(said) == 4
+
+
 def test_the_count_names_every_kind_of_verdict():
     said = pages.counts(CLAIMS)
     assert said.startswith("4 claims and controls")
@@ -68,7 +81,7 @@ def test_status_says_when_where_how_long_and_with_which_versions(chapter):
     told = {"finished": "2026-01-02 03:04 UTC", "seconds": 71.6, "machine": "a processor, 2 cores"}
     chapter.stamp.write_text(json.dumps({"inputs": {"python": "3.12.1", "torch": "2.14.1"}, **told}))
     text = pages.status([chapter], TITLES)
-    row = "| [CIFAR-10 & more](02_cifar.ipynb) | 2026-01-02 03:04 UTC | 72 s | a processor, 2 cores |"
+    row = "| [CIFAR-10 & more](02_cifar.ipynb) | 2026-01-02 03:04 UTC | 72\N{NO-BREAK SPACE}s | a processor, 2 cores |"
     assert row in text
     assert "Versions: python 3.12.1, torch 2.14.1." in text
     assert "*Nothing yet.*" in text  # there are no records

@@ -51,7 +51,7 @@ def _sphinx(source: Path, work: Path) -> Path:
     run = "from jupyter_book.cli.main import main; main()"  # this Python's, wherever its scripts are
     command = [sys.executable, "-c", run, "build", str(source), "--path-output", str(work / "output")]
     command += ["-W", "-n", "--keep-going", "-q"]
-    environment = os.environ | {"PYTHONWARNINGS": "ignore", "SOURCE_DATE_EPOCH": "0"}
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if ran.returncode:
         said = [line.replace(str(source) + os.sep, "") for line in ran.stderr.splitlines() if line.strip()]

@@ -24,6 +24,7 @@ MARKS = {
     "cannot tell": "?",
     MIXED: "◐",
 }
+KINDS = {"training": "runs", "speed": "measurements of speed", "field": "receptive fields", "probe": "probes"}
 VERSIONS = ("python", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn")
 
 
@@ -51,7 +52,7 @@ def verdict_table(found: pd.DataFrame, titles: dict[str, str]) -> str:
     for chapter, claims in found.groupby("chapter", sort=True):
         head = f'<a href="{chapter}.html">{_text(titles[chapter])}</a>'
         rows.append(f'<tr class="chapter"><th colspan="2" scope="rowgroup">{head}</th></tr>')
-        rows += [_verdict_row(one) for one in claims.itertuples()]
+        rows += [_claim_row(claim, list(same.itertuples())) for claim, same in claims.groupby("claim", sort=False)]
     return (
         '<div class="verdicts"><table><thead><tr><th scope="col">Claim</th><th scope="col">Verdict</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -64,17 +65,28 @@ def counts(found: pd.DataFrame) -> str:
         return "No claim has a verdict yet."
     kinds = Counter(_kind(verdict) for verdict in found["verdict"])
     parts = [f"{kinds[kind]} {kind}" for kind in MARKS if kinds[kind]]
-    return f"{len(found)} claims and controls have been judged: {', '.join(parts)}."
+    claims = len(found[["chapter", "claim"]].drop_duplicates())
+    return f"{claims} claims and controls have been judged, some by several measurements: {', '.join(parts)}."
 
 
-def _verdict_row(one: tuple) -> str:
-    kind = _kind(one.verdict)
-    mark = f'<span class="mark" aria-hidden="true">{MARKS[kind]}</span>'
-    return (
-        f'<tr class="{kind.replace(" ", "-")}"><td><details><summary>{_text(plain(one.claim))}</summary>'
-        f"<p>{_text(one.evidence)}</p><p><small>{_text(one.where)}</small></p></details></td>"
-        f"<td>{mark} {_text(one.verdict)}</td></tr>"
+def _claim_row(claim: str, said: Sequence) -> str:
+    """A claim, with the evidence of each measurement that speaks to it."""
+    several = len(said) > 1
+    evidence = "".join(
+        f"<p>{f'<strong>{_text(one.verdict)}.</strong> ' if several else ''}{_text(one.evidence)}<br>"
+        f"<small>{_text(one.where)}</small></p>"
+        for one in said
     )
+    counted = Counter(one.verdict for one in said)
+    shares = {verdict: f" ({n} of {len(said)})" if len(counted) > 1 else "" for verdict, n in counted.items()}
+    signs = "".join(_sign(verdict, share) for verdict, share in shares.items())
+    return f"<tr><td><details><summary>{_text(plain(claim))}</summary>{evidence}</details></td><td>{signs}</td></tr>"
+
+
+def _sign(verdict: str, share: str) -> str:
+    kind = _kind(verdict)
+    mark = f'<span class="sign" aria-hidden="true">{MARKS[kind]}</span>'
+    return f'<p class="{kind.replace(" ", "-")}">{mark} {_text(verdict)}{share}</p>'
 
 
 def _kind(verdict: str) -> str:
@@ -131,7 +143,7 @@ def status(chapters: Sequence[Chapter], titles: dict[str, str]) -> str:
 def _ran(chapter: Chapter, title: str) -> dict[str, str]:
     stamp = _stamp(chapter)
     seconds = stamp.get("seconds")
-    took = "" if seconds is None else f"{seconds:.0f} s"
+    took = "" if seconds is None else f"{seconds:.0f}\N{NO-BREAK SPACE}s"
     link = f"[{title}]({chapter.name}.ipynb)"
     return {"chapter": link, "ran": stamp.get("finished", ""), "took": took, "on": stamp.get("machine", "")}
 
@@ -150,20 +162,19 @@ def _versions(chapters: Sequence[Chapter]) -> str:
 
 
 def _records() -> pd.DataFrame:
-    """A row for each profile that has records: how many, of how many planned, machines, torch, first and last date."""
+    """A row for each profile that has records: how many of each kind, machines, torch, first and last date."""
     rows = []
     for name in study.profile_names():
-        store = RecordStore(name)
-        origins = [record["origin"] for record in store]
-        if not origins:
+        records = list(RecordStore(name))
+        if not records:
             continue
-        planned = study.status(study.load_profile(name), store)
+        origins = [record["origin"] for record in records]
+        kinds = Counter(record.get("kind", "training") for record in records)
         days = sorted(origin["date"][:10] for origin in origins)
         rows.append(
             {
                 "profile": f"`{name}`",
-                "records": len(origins),
-                "of the plan": f"{planned['there'].sum()} of {planned['planned'].sum()}",
+                **{text: kinds[kind] for kind, text in KINDS.items()},
                 "machines": ", ".join(sorted({origin["device"] for origin in origins})),
                 "torch": ", ".join(sorted({origin["torch"] for origin in origins})),
                 "made": f"{days[0]} to {days[-1]}",
