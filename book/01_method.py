@@ -138,26 +138,26 @@ demo.show()
 #
 # Ss convolution is convolution, over channels $c$ and the offsets $R$ of the kernel, with $P$ in front:
 #
-# $$
+# \begin{equation*}
 # y_{i,j} = \sum_c \sum_{\Delta i, \Delta j \in R} w_{c, \Delta i, \Delta j} \cdot P(x_{c, i + \Delta i, j + \Delta j})
 # \tag{1}
-# $$
+# \end{equation*}
 #
 # $P$ applies the permutation π to the first ⌊αC⌋ of C channels,
 #
-# $$
+# \begin{equation*}
 # P(x_{c,i,j}) = \begin{cases} \pi(x_{c,i,j}), & c \leq \lfloor \alpha C \rfloor, \\
 # x_{c,i,j}, & \text{otherwise,} \end{cases}
 # \tag{2}
-# $$
+# \end{equation*}
 #
 # or, in a grouped convolution, to every ⌊1/α⌋-th:
 #
-# $$
+# \begin{equation*}
 # P(x_{c,i,j}) = \begin{cases} \pi(x_{c,i,j}), & 0 \equiv c \bmod \lfloor 1/\alpha \rfloor, \\
 # x_{c,i,j}, & \text{otherwise.} \end{cases}
 # \tag{3}
-# $$
+# \end{equation*}
 #
 # Two readings are ours. The paper prints a capital C in Eq. 3's condition, which would then be the same for every
 # channel; we read $c$. And channels count from 1: from 0, Eq. 2 would shuffle a channel even where ⌊αC⌋ is 0.

@@ -43,7 +43,7 @@ class SSConv2d(nn.Conv2d):
     the process.
 
     Args:
-        in_channels: C.
+        in_channels: C, channels of the input.
         out_channels: As all up to `padding_mode` as in `nn.Conv2d`.
         kernel_size: As in `nn.Conv2d`.
         stride: As in `nn.Conv2d`.

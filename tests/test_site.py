@@ -19,6 +19,7 @@ REPOSITORY = "https://github.com/someone/some-book"
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 CHAPTERS, APPENDIX = ([page["file"] for page in part["chapters"]] for part in TOC["parts"])
 PAGES = ["index", *CHAPTERS, *APPENDIX]
+SHOTS = ROOT / "build" / "screenshots"  # to look at; git ignores them
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -137,6 +138,8 @@ class TestInABrowser:
     def test_pages_show_without_complaint_and_are_no_wider_than_the_window(self, chromium, at, page, viewport):
         with browser.opened(chromium, f"{at}/{page}.html", viewport=viewport) as (shown, complaints):
             shown.wait_for_timeout(150)
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            shown.screenshot(path=SHOTS / f"{page}-{viewport['width']}.png", full_page=viewport is browser.DESKTOP)
             assert shown.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
             broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
             assert shown.evaluate(broken) == []
@@ -145,8 +148,17 @@ class TestInABrowser:
     def test_maths_is_set(self, chromium, at):
         with browser.opened(chromium, f"{at}/01_method.html") as (shown, _):
             shown.wait_for_selector("mjx-container svg", timeout=10_000)
-            assert shown.locator(".bd-article mjx-merror, .bd-article .MathJax_Error").count() == 0
+            assert shown.locator(".bd-article [data-mml-node=merror]").count() == 0
             assert shown.locator(".bd-article mjx-container").count() >= 3
+
+    def test_the_interactive_figure_answers_a_click_and_has_no_light_ground_in_the_dark(self, chromium, at):
+        with browser.opened(chromium, f"{at}/01_method.html", dark=True) as (shown, complaints):
+            before = shown.locator(".ssd-said").inner_text()
+            shown.locator(".ssd-panel").first.locator(".ssd-cell").nth(3).click()
+            assert shown.locator(".ssd-said").inner_text() not in ("", before)
+            ground = shown.locator(".text_html:has(.ss-demo)").evaluate("box => getComputedStyle(box).backgroundColor")
+            assert ground == "rgba(0, 0, 0, 0)"
+        assert complaints == []
 
     def test_search_finds_a_word(self, chromium, at):
         with browser.opened(chromium, f"{at}/search.html?q=Pathfinder") as (shown, complaints):
@@ -167,7 +179,7 @@ class TestInABrowser:
             page = shown.evaluate("getComputedStyle(document.body).backgroundColor")
             assert sum(map(int, re.findall(r"\d+", page)[:3])) < 150
             corner = """async image => {
-                const canvas = document.createElement('canvas'); canvas.width = canvas.height = 4;
-                const pen = canvas.getContext('2d'); await image.decode(); pen.drawImage(image, 0, 0, 8, 8);
+                const canvas = document.createElement('canvas'), pen = canvas.getContext('2d');
+                await image.decode(); pen.drawImage(image, 0, 0);
                 return [...pen.getImageData(0, 0, 1, 1).data]; }"""
             assert shown.locator(".cell_output img").first.evaluate(corner) == [255, 255, 255, 255]
