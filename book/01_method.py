@@ -127,8 +127,8 @@ chapter.figure(figure, pictures.mosaic_data(x[0], after[0]), "fig1b")
 # %% [markdown]
 # ## Try it
 #
-# Choose α and a layout, then touch a value of the input, and see where it goes; or touch an output, and see what its
-# window reads. The permutations are those that `SSConv2d` draws with seed 0.
+# Choose α and a layout, then touch a value to see where it goes, or an output to see what its window reads. The
+# permutations are those of `SSConv2d`.
 
 # %%
 demo.show()
@@ -160,7 +160,8 @@ demo.show()
 # \end{equation*}
 #
 # Two readings are ours. The paper prints a capital C in Eq. 3's condition, which would then be the same for every
-# channel; we read $c$. And channels count from 1: from 0, Eq. 2 would shuffle a channel even where ⌊αC⌋ is 0.
+# channel; we read $c$. And channels count from 1: from 0, Eq. 2 would shuffle a channel even where ⌊αC⌋ is 0. (More
+# in the [errata](errata.md).)
 #
 # Here is the library's source: which channels, the shuffle, the layer's forward.
 
