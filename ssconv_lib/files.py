@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name beside the final one, then renamed."""
 
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None], *, repl
         FileExistsError: the file is there and must not be replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             if callable(content):
@@ -39,12 +40,20 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None], *, repl
         temporary.unlink(missing_ok=True)
 
 
+def temporary_name(path: Path) -> Path:
+    """A name beside a file or folder for what is to become it; it says who writes there, for `sweep`."""
+    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed writers of this machine left behind; living ones and other machines are left alone."""
     for leftover in folder.glob(".*.tmp"):
         parts = leftover.name.split(".")  # as write_whole names them: … host, pid, random, tmp
         if len(parts) > 4 and parts[-4] == _HOST and parts[-3].isdigit() and not _alive(int(parts[-3])):
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

@@ -1,14 +1,13 @@
 """The site from executed chapters, by Jupyter Book: whole, or as it was before."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files import sweep, temporary_name
 from ..stamps import Chapter
 from .check import problems
 from .stage import stage
@@ -29,21 +28,39 @@ def build(chapters: Sequence[Chapter], site: Path, repository: str = "") -> int:
         ValueError: a chapter is not up to date, or `site` holds something else.
         RuntimeError: Sphinx warned of something, or a page has a dead link, or loads from elsewhere.
     """
-    if site.exists() and any(site.iterdir()) and not (site / "index.html").is_file():
-        raise ValueError(f"{site} holds something other than a site; expected an empty folder, or one to be made")
+    check_place(site)
     site.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(site)
-    with tempfile.TemporaryDirectory(prefix=f".{site.name}-", dir=site.parent) as work:
-        source = Path(work) / "source"
-        stage(chapters, source, repository)
-        pages = _sphinx(source, Path(work))
+    sweep(site.parent)
+    work = temporary_name(site)
+    try:
+        stage(chapters, work / "source", repository)
+        pages = _sphinx(work / "source", work)
         if found := problems(pages):
             raise RuntimeError("the pages are not in order:\n  " + "\n  ".join(found))
-        old = Path(work) / "old"
-        if site.exists():
-            site.rename(old)
-        pages.rename(site)
+        _put(pages, site, work / "old")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return len([*site.glob("*.html")])
+
+
+def check_place(site: Path) -> None:
+    """Raise ValueError if a site can't take this place: something else is there."""
+    if site.is_dir() and (not any(site.iterdir()) or (site / "index.html").is_file()):
+        return
+    if site.exists():
+        raise ValueError(f"{site} holds something other than a site; expected an empty folder, or one to be made")
+
+
+def _put(pages: Path, site: Path, old: Path) -> None:
+    """Put pages in the place of a site; if that fails, the old one comes back."""
+    if site.exists():
+        site.rename(old)
+    try:
+        pages.rename(site)
+    except OSError:
+        if old.exists() and not site.exists():
+            old.rename(site)
+        raise
 
 
 def _sphinx(source: Path, work: Path) -> Path:
@@ -57,10 +74,3 @@ def _sphinx(source: Path, work: Path) -> Path:
         said = [line.replace(str(source) + os.sep, "") for line in ran.stderr.splitlines() if line.strip()]
         raise RuntimeError("Jupyter Book ended with a fault:\n  " + "\n  ".join(said[-40:]))
     return work / "output" / "_build" / "html"
-
-
-def _sweep(site: Path) -> None:
-    """Remove what killed builds left beside the site."""
-    for leftover in site.parent.glob(f".{site.name}-*"):
-        with contextlib.suppress(OSError):
-            shutil.rmtree(leftover)

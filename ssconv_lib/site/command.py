@@ -29,18 +29,20 @@ def main(args: argparse.Namespace) -> int:
     """Run the command; 0, 1 for a fault, 2 for a bad call."""
     if args.serve:
         return serve(args.output, args.port)
-    from .build import build  # late: training needs none of what it needs
+    from .build import build, check_place  # late: training needs none of what it needs
 
+    site = args.output.expanduser().resolve()
+    repository = _checked(args.repository) if args.repository is not None else _origin()
+    check_place(site)
     chapters, profile = reproduce.plan(args.profile)
     try:
         reproduce.reproduce(chapters, profile)
     except reproduce.ChapterError as error:
         print(f"site: {error}", file=sys.stderr)
         return 1
-    repository = args.repository if args.repository is not None else _origin()
     start = time.monotonic()
     print("building the site, up to a minute", file=sys.stderr, flush=True)
-    pages = build(chapters, args.output.expanduser().resolve(), _checked(repository))
+    pages = build(chapters, site, repository)
     print(f"{pages} pages in {time.monotonic() - start:.0f} s: {args.output / 'index.html'}; make serve shows them")
     if not repository:
         print("no launch buttons: origin is not on GitHub; REPOSITORY=https://github.com/… names the address")
