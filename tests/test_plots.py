@@ -2,10 +2,10 @@
 
 import hashlib
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from test_tables import grouped, runs
 
 from ssconv_lib import figures, plots, tables
@@ -127,3 +127,22 @@ def test_a_chapter_puts_its_results_where_the_readme_says(tmp_results):
 
 def test_class_names_in_tables_are_shown_as_text():
     assert "<script>" not in as_html(pd.DataFrame({"class": ["<script>alert(1)</script>"]})).data
+
+
+def test_a_table_with_sentences_is_wordy_and_any_other_lined():
+    short, long = pd.DataFrame({"a": [1.5], "b": ["few words"]}), pd.DataFrame({"a": [1], "b": ["a sentence " * 6]})
+    assert 'class="dataframe lined"' in as_html(short).data
+    assert 'class="dataframe wordy"' in as_html(long).data
+
+
+def test_words_for_a_figure_name_titles_axes_and_legend_once_each():
+    figure, axes = plt.subplots(1, 2)
+    figure.suptitle("Error over $α$")
+    for ax in axes:
+        ax.set(xlabel="α", ylabel="test error (%)")
+        ax.plot([0, 1], label="ss")
+        ax.legend()
+    axes[0].set_title("WRN-10-2", loc="left")
+    said = figures.alt_text(figure)
+    assert said == "Figure. Error over α; WRN-10-2; x: α; y: test error (%); marked: ss"
+    assert figures.alt_text(plt.figure()) == "Figure."

@@ -162,6 +162,24 @@ def test_a_lost_or_edited_result_makes_stale(project, tmp_results, name):
     assert stamps.why_stale(chapter) == f"{name} is gone"
 
 
+@pytest.mark.parametrize("name", ["ssconv_lib/site/pages.py", "ssconv_lib/launch.py", "ssconv_lib/frontpage.py"])
+def test_what_reads_chapters_that_have_run_does_not_make_stale(project, name):
+    chapter = stamped(project)
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text("changed")
+    assert stamps.why_stale(chapter) is None
+
+
+def test_a_stamp_tells_when_how_long_and_where_and_nothing_is_compared_with_it(project):
+    chapter = stamped(project)
+    stamps.write_stamp(chapter, stamps.inputs(chapter), seconds=1.5, **reproduce._here_and_now())
+    told = json.loads(chapter.stamp.read_text())
+    assert told["seconds"] == 1.5
+    assert abs(time.time() - time.mktime(time.strptime(told["finished"], "%Y-%m-%d %H:%M UTC")) + time.timezone) < 180
+    assert " core" in told["machine"]
+    assert stamps.why_stale(chapter) is None
+
+
 def test_other_chapters_results_do_not_count(project, tmp_results):
     chapter = stamped(project)
     (tmp_results / "quick/tables/02_t.csv").write_text("another's")
