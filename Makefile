@@ -49,9 +49,9 @@ notebooks: $(ready) ## write book/*.ipynb anew from book/*.py, without outputs
 	@$(py) -m jupytext --quiet --to ipynb --update book/*.py
 	@$(py) -m nbconvert --log-level=WARN --clear-output --inplace book/*.ipynb
 
-picture: reproduce ## make the README's pictures and its lines on real images anew, from quick's sweep and laptop's tables
-	@mkdir -p book/images
-	@cp results/quick/figures/02_fig2.png book/images/alpha_sweep.png
+picture: $(ready) ## make the README's pictures and what it says of the results anew, from quick and laptop
+	@$(py) -m ssconv_lib reproduce --profile quick --chapter 02
+	@$(py) -m ssconv_lib reproduce --profile laptop
 	@$(py) -m ssconv_lib.frontpage
 
 bench: $(ready) ## measure speed and memory beside plain convolution: laptop's plan, 15 minutes

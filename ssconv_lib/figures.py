@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .files import write_whole
+from .readable import plain
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; by name where the meaning is fixed
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -77,5 +78,5 @@ def alt_text(figure: Figure) -> str:
     entries = dict.fromkeys(text.get_text() for legend in legends for text in legend.get_texts())
     if entries:
         parts.append(f"marked: {', '.join(entries)}")
-    plain = [" ".join(part.replace("$", "").split()) for part in parts]
-    return "Figure. " + "; ".join(plain) if plain else "Figure."
+    texts = [" ".join(plain(part).split()) for part in parts]
+    return "Figure. " + "; ".join(texts) if texts else "Figure."

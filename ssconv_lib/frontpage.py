@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from .claims import OWN, shares, verdicts
 from .fieldnets import BOX
 from .files import write_whole
-from .paths import ROOT
-from .readable import model_text, plain
+from .paths import ROOT, results_dir
+from .readable import interval, model_text, number
 
 BEGIN = "<!-- made from results/laptop/tables by make picture; don't edit -->"
 END = "<!-- end -->"
-OWN = ("Not in the paper", "Control of")  # how `where` begins of a question that the paper did not ask
+PICTURES = (("quick", "02_fig2", "alpha_sweep"), ("laptop", "02_paired_differences", "paired_differences"))
 
 
 def lines(tables: Path) -> list[str]:
@@ -43,13 +44,14 @@ def _pairs(path: Path, data: str) -> str:
     row = found.loc[found["n"].idxmax()]
     return (
         f"**{data}**, {model_text(row['model'])}, {row['n']:.0f} pairs of runs: {row['conv']:.2f} % error with plain"
-        f" convolution, {row['ss']:.2f} % with shuffling; the difference is {row['difference']:.2f} points"
-        f" (95 % interval {_interval(row)}): {row['outcome']}."
+        f" convolution, {row['ss']:.2f} % with shuffling; the difference is {number(row['difference'])} points"
+        f" (95 % interval {interval(row['low'], row['high'])}): {row['outcome']}."
     )
 
 
 def _speed(path: Path) -> str:
-    found = _of_laptop(path).set_index("arm")
+    found = _of_laptop(path)
+    found = found[found["source"] == found["source"].min()].set_index("arm")  # ratios of two machines don't mix
     if not {"listing", "ss"} <= set(found.index):
         return ""
     ss, listing = found.loc["ss"], found.loc["listing"]
@@ -62,6 +64,8 @@ def _speed(path: Path) -> str:
 
 
 def _view(path: Path) -> str:
+    if not path.exists():
+        return ""
     first = pd.read_csv(path).set_index("layer").loc["conv2_1"]
     side = BOX[1] - BOX[0]
     plain, ss = (math.floor(1000 * first[name]) / 10 for name in ("ResNet50", "ResNet50 + ss"))
@@ -72,19 +76,15 @@ def _view(path: Path) -> str:
 
 
 def _wiring(path: Path) -> str:
-    found = _of_laptop(path).set_index("treatment")
+    found = _of_laptop(path).drop_duplicates("treatment").set_index("treatment")  # of the first network
     if not {"zeroed", "other_pi"} <= set(found.index):
         return ""
     zeroed, other = found.loc["zeroed"], found.loc["other_pi"]
     return (
         f"**Wiring**, one trained {model_text(zeroed['model'])}: zeroing its shuffled channels costs"
-        f" {zeroed['drop']:.2f} points ({_interval(zeroed)}), another permutation {other['drop']:.2f}"
-        f" ({_interval(other)})."
+        f" {number(zeroed['drop'])} points ({interval(zeroed['low'], zeroed['high'])}), another permutation"
+        f" {number(other['drop'])} ({interval(other['low'], other['high'])})."
     )
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{row['low']:.2f} to {row['high']:.2f}".replace("-", "−")
 
 
 def _of_laptop(path: Path) -> pd.DataFrame:
@@ -98,21 +98,13 @@ def claims(tables: Path) -> list[str]:
     Args:
         tables: The folder of laptop's tables.
     """
-    found: dict[tuple[str, str], list[str]] = {}
-    for path in sorted(tables.glob("*_verdict*.csv")):
-        for row in pd.read_csv(path).itertuples():
-            if not row.where.startswith(OWN):
-                found.setdefault((plain(row.claim), path.name[1]), []).append(row.verdict)
-    head = ["| claim of the paper | chapter | verdict |", "|---|---|---|"]
-    return head + [f"| {claim} | {number} | {_together(said)} |" for (claim, number), said in found.items()]
-
-
-def _together(said: list[str]) -> str:
-    """What several measurements say of one claim: reproduced in 3 of 4, cannot tell in 1."""
-    if len(said) == 1:
-        return said[0]
-    parts = [f"{kind} in {said.count(kind)} of {len(said)}" for kind in dict.fromkeys(said)]
-    return ", ".join(parts)
+    found = verdicts(tables)
+    found = found[~found["where"].str.startswith(OWN)]
+    rows = ["| claim of the paper | chapter | verdict |", "|---|---|---|"]
+    for (chapter, claim), same in found.groupby(["chapter", "claim"], sort=False):
+        said = [f"{verdict} in {share}" if share else verdict for verdict, share in shares(same["verdict"]).items()]
+        rows.append(f"| {claim} | {int(chapter)} | {', '.join(said)} |")
+    return rows
 
 
 def with_lines(readme: str, made: list[str]) -> str:
@@ -134,12 +126,14 @@ def block(tables: Path) -> list[str]:
 
 
 def main() -> None:
-    """Write the lines, the table and the picture of real images anew."""
-    path, results = ROOT / "README.md", ROOT / "results" / "laptop"
-    text = with_lines(path.read_text(encoding="utf-8"), block(results / "tables"))
-    write_whole(path, text.encode(), replace=True)
-    picture = (results / "figures" / "02_paired_differences.png").read_bytes()
-    write_whole(ROOT / "book" / "images" / "paired_differences.png", picture, replace=True)
+    """Write the lines, the table and both pictures anew, from the results of quick and laptop."""
+    path, results = ROOT / "README.md", results_dir()
+    text = with_lines(path.read_text(encoding="utf-8"), block(results / "laptop" / "tables"))
+    write_whole(path, text.encode())
+    for profile, figure, name in PICTURES:
+        picture = results / profile / "figures" / f"{figure}.png"
+        if picture.exists():
+            write_whole(ROOT / "book" / "images" / f"{name}.png", picture.read_bytes())
 
 
 if __name__ == "__main__":

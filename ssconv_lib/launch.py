@@ -60,10 +60,12 @@ def with_install_cell(notebook: "NotebookNode", repository: str, commit: str) ->
         commit: the commit to check out there.
 
     Raises:
-        ValueError: the commit is not a full hash, which alone stays what it is.
+        ValueError: there is no repository, or the commit is not a full hash, which alone stays what it is.
     """
     import nbformat
 
+    if not repository:
+        raise ValueError(f"repository {repository!r}: expected what git clone takes")
     if not re.fullmatch("[0-9a-f]{40}", commit):
         raise ValueError(f"commit {commit!r}: expected its 40 hexadecimal digits")
     made = copy.deepcopy(notebook)
@@ -78,7 +80,7 @@ def with_install_cell(notebook: "NotebookNode", repository: str, commit: str) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrites notebooks in place; returns the exit status: 0, or 2 for a bad call."""
+    """Rewrites notebooks in place; returns the exit status: 0, 2 for a bad call, 1 if a file can't be written."""
     import nbformat
 
     parser = argparse.ArgumentParser(prog="python -m ssconv_lib.launch", description=__doc__.splitlines()[0])
@@ -87,14 +89,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("notebooks", nargs="+", type=Path, help="written anew in place")
     args = parser.parse_args(arguments)
     try:  # all of them, or none
-        read = {path: nbformat.read(path, as_version=4) for path in args.notebooks}
-        made = {path: with_install_cell(notebook, args.repository, args.commit) for path, notebook in read.items()}
+        made = {path: with_install_cell(_read(path), args.repository, args.commit) for path in args.notebooks}
     except (ValueError, OSError) as error:
         print(f"launch: {error}", file=sys.stderr)
         return 2
-    for path, notebook in made.items():
-        write_whole(path, (nbformat.writes(notebook) + "\n").encode())
+    try:
+        for path, notebook in made.items():
+            write_whole(path, (nbformat.writes(notebook) + "\n").encode())
+    except OSError as error:
+        print(f"launch: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _read(path: Path) -> "NotebookNode":
+    """A notebook that is one.
+
+    Raises:
+        ValueError: the file is none.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (nbformat.ValidationError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is no notebook: {str(error).splitlines()[0]}") from error
+    return notebook
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Numbers and names as readers know them: WRN-10-2, α = 1/32, mean ± sd, an interval in one column."""
 
+import re
+
 import pandas as pd
 
 NAMES = {
@@ -45,13 +47,14 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if f"{name}_sd" in table:
             shown[name] = [_plus_minus(m, sd) for m, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
         elif name == "low" and "high" in table:
-            shown["95 % interval"] = [_interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
+            shown["95 % interval"] = [interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
         elif not name.endswith("_sd") and name not in ("high", "sentence", "unmatched"):
-            shown[name] = [_FORMATS.get(name, _number)(value) for value in table[name]]
+            shown[name] = [_FORMATS.get(name, number)(value) for value in table[name]]
     return shown
 
 
-def _number(value: object) -> str:
+def number(value: object) -> str:
+    """A number to two decimals, with a minus sign; empty where there is none."""
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, float):
@@ -79,8 +82,8 @@ def model_text(name: str) -> str:
 
 def plain(text: str) -> str:
     """The paper's sentences without LaTeX: ⌊αC⌋ = 0 instead of its source."""
-    for source, sign in (("\\lfloor ", "⌊"), (" \\rfloor", "⌋"), ("\\alpha ", "α"), ("$", "")):
-        text = text.replace(source, sign)
+    for source, sign in ((r"\\lfloor ?", "⌊"), (r" ?\\rfloor", "⌋"), (r"\\alpha ?", "α"), (r"\$", "")):
+        text = re.sub(source, sign, text)
     return text
 
 
@@ -88,8 +91,9 @@ _FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
 
 
 def _plus_minus(mean: float, sd: float) -> str:
-    return f"{_number(mean)} ± {_number(sd)}" if sd == sd else _number(mean)
+    return f"{number(mean)} ± {number(sd)}" if sd == sd else number(mean)
 
 
-def _interval(low: float, high: float) -> str:
-    return f"{_number(low)} to {_number(high)}" if low == low else ""
+def interval(low: float, high: float) -> str:
+    """An interval in words; empty where its ends are unknown."""
+    return f"{number(low)} to {number(high)}" if low == low else ""

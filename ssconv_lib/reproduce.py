@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import stamps
 from .files import sweep, write_whole
+from .notebooks import ChapterError, normalised, read_chapter
 from .origin import device_name, processors
 from .paths import ROOT
 from .stamps import Chapter
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from .study import Profile
 
 CELL_TIMEOUT = 3600  # seconds; no cell of quick takes a tenth of it
-
-
-class ChapterError(RuntimeError):
-    """A chapter that stopped halfway: the message names the cell, the error and the notebook that was kept."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +144,7 @@ def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIME
 
     notebook = read_chapter(chapter.source)
     progress, start = _Progress(notebook), time.monotonic()
-    before = stamps.inputs(chapter)
+    before, there = stamps.inputs(chapter), stamps.versions(chapter)
     sweep(chapter.notebook.parent)
     try:
         executed = _execute(chapter, notebook, profile, cell_timeout, progress)
@@ -157,6 +154,8 @@ def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIME
     finally:
         stamps.note_trained(chapter, before)
     write_whole(chapter.notebook, nbformat.writes(normalised(executed)).encode())
+    for path, _ in there.items() & stamps.versions(chapter).items():
+        path.unlink()  # not written again: an earlier form of the chapter made it
     stamps.write_stamp(chapter, before, seconds=round(time.monotonic() - start, 1), **_here_and_now())
     chapter.failed.unlink(missing_ok=True)
 
@@ -165,42 +164,6 @@ def _here_and_now() -> dict[str, str]:
     cores = f"{processors()} core{'s' if processors() > 1 else ''}"
     finished = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return {"finished": finished, "machine": f"{device_name('cpu')}, {cores}"}
-
-
-def read_chapter(source: Path) -> "NotebookNode":
-    """The notebook of a text chapter, its cells numbered: jupytext would give them random ids.
-
-    Raises:
-        ChapterError: it has not exactly one cell tagged `parameters`; papermill would go on with the default.
-    """
-    import jupytext
-
-    notebook = jupytext.read(source)
-    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise ChapterError(
-            f'{source} has {len(tagged)} cells tagged "parameters"; expected one, with profile = "quick"'
-        )
-    for number, cell in enumerate(notebook.cells, start=1):
-        cell.id = f"cell-{number:03d}"
-    return notebook
-
-
-def normalised(notebook: "NotebookNode") -> "NotebookNode":
-    """Removes what differs from run to run though nothing else does: papermill's marks, progress bars on stderr."""
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.id = "injected-parameters"
-    return notebook
-
-
-def _is_progress(output: "NotebookNode") -> bool:
-    """A bar that has cleared itself leaves blanks."""
-    return output.output_type == "stream" and output.name == "stderr" and not output.text.strip()
 
 
 @dataclass

@@ -12,12 +12,9 @@ from .files import write_whole
 from .paths import ROOT, results_dir
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn")  # whose versions can change a picture
-CODE = ("ssconv_lib/**/*.py", "ssconv_lib/profiles/*.toml", "data/paper/**/*")
-LATER = (
-    "ssconv_lib/site/",
-    "ssconv_lib/launch.py",
-    "ssconv_lib/frontpage.py",
-)  # what reads chapters when they have run
+CODE = ("ssconv_lib/**/*.py", "ssconv_lib/*.html", "ssconv_lib/profiles/*.toml", "data/paper/**/*")
+# what no chapter uses: it reads those that have run, or draws for the site
+LATER = ("ssconv_lib/site/", *(f"ssconv_lib/{name}.py" for name in ("claims", "frontpage", "ideapicture", "launch")))
 
 
 @dataclass(frozen=True)
@@ -95,15 +92,23 @@ def records() -> dict[str, str]:
 
 def outputs(chapter: Chapter) -> dict[str, str]:
     """What the chapter left in its results folder: {figures/02_fig2.svg: sha256}, by the number of the chapter."""
-    prefix = chapter.name.split("_")[0] + "_"
-    patterns = [f"{folder}/{prefix}*" for folder in ("tables", "figures")]
-    files = [*_files(chapter.results, patterns), *([chapter.notebook] if chapter.notebook.is_file() else [])]
+    files = [*_made(chapter), *([chapter.notebook] if chapter.notebook.is_file() else [])]
     return _digests({path.relative_to(chapter.results).as_posix(): path for path in files})
+
+
+def versions(chapter: Chapter) -> dict[Path, tuple[int, int]]:
+    """Its tables and figures, each with what changes when it is written again, be it with the same bytes."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in _made(chapter)}
+
+
+def _made(chapter: Chapter) -> list[Path]:
+    prefix = chapter.name.split("_")[0] + "_"
+    return _files(chapter.results, [f"{folder}/{prefix}*" for folder in ("tables", "figures")])
 
 
 def why_stale(chapter: Chapter) -> str | None:
     """The first reason to run the chapter, in words; None if nothing that it depends on changed."""
-    stored = _read_json(chapter.stamp)
+    stored = read_stamp(chapter)
     if not stored:
         return "not run yet"
     for before, now in ((stored.get("inputs"), inputs(chapter)), (stored.get("outputs"), outputs(chapter))):
@@ -111,6 +116,11 @@ def why_stale(chapter: Chapter) -> str | None:
         if reason:
             return reason
     return None
+
+
+def read_stamp(chapter: Chapter) -> dict:
+    """What `write_stamp` wrote; empty if that is not there, or damaged."""
+    return _read_json(chapter.stamp)
 
 
 def write_stamp(chapter: Chapter, before: dict[str, str], **told: str | float) -> None:

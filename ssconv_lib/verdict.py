@@ -98,7 +98,7 @@ def _sentence(
     digits: int,
 ) -> str:
     def number(value: float) -> str:
-        text = f"{value:.{digits}f}"
+        text = f"{round(value, 9):.{digits}f}"  # a mean of .275 may be .27499999999999997, and tables say .28
         if value and not float(text):
             text = f"{value:.1g}"  # 0.004 must not read 0.00 beside "excludes 0"
         return text.replace("-", "−")

@@ -26,6 +26,9 @@ MAIN_PAIRS = [*(RECORDS / "laptop").glob("wrn10_2-a0.06-s0-*")]
 TABLE4_RECORDS = [*(RECORDS / "laptop").glob("speed-resnet50-*-224px-*")]
 
 
+pytestmark = pytest.mark.timeout(1800)  # the first test runs all chapters
+
+
 @pytest.fixture(scope="module")
 def places(book_environment):
     """Results with the committed records of laptop; there is no data set."""

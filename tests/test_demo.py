@@ -284,3 +284,12 @@ def test_without_javascript_it_is_a_sentence(chromium, site):
     page.goto(f"{site}/light.html")
     assert page.inner_text("body").strip() == "Here is an interactive figure of the shuffle; it needs JavaScript."
     context.close()
+
+
+def test_in_forced_colours_the_maps_keep_their_greys(chromium, site):
+    context = chromium.new_context(forced_colors="active")
+    page = context.new_page()
+    page.goto(f"{site}/light.html")
+    greys = cells(page, 0).evaluate_all("cells => cells.map(cell => getComputedStyle(cell).backgroundColor)")
+    context.close()
+    assert len(set(greys)) > 50

@@ -46,8 +46,25 @@ def test_the_table_has_the_papers_claims_alone_and_puts_measurements_of_one_toge
         ["It is fixed", "Not in the paper; laptop", "supported"],
         ["It costs more", "Control of Fig. 5 (b), not in the paper", "supported"],
     ]
-    pd.DataFrame(rows, columns=["claim", "where", "verdict"]).to_csv(tmp_path / "04_verdicts.csv")
+    table = pd.DataFrame(rows, columns=["claim", "where", "verdict"]).assign(evidence="measured")
+    table.to_csv(tmp_path / "04_verdicts.csv")
     assert frontpage.claims(tmp_path)[2:] == [
         "| It is αC | 4 | reproduced |",
         "| It is slow | 4 | reproduced in 2 of 3, cannot tell in 1 of 3 |",
     ]
+
+
+def test_what_has_no_table_has_no_line(tmp_path):
+    assert frontpage.lines(tmp_path) == []
+
+
+def test_the_speed_is_that_of_one_machine(tmp_path):
+    rows = [
+        {"source": f"laptop: {machine}, torch 2", "arm": arm, "pixels": 224, "n": 15, "ratio": ratio}
+        for machine, ratios in (("A", (1.0, 1.1)), ("B", (1.5, 1.9)))
+        for arm, ratio in zip(("ss", "listing"), ratios, strict=True)
+    ]
+    pd.DataFrame(rows).assign(ratio_low=0.9, ratio_high=1.2).to_csv(tmp_path / "04_table4.csv")
+    (line,) = frontpage.lines(tmp_path)
+    assert "on A, torch 2: 1.00 times" in line
+    assert "takes 1.10 times" in line

@@ -187,12 +187,13 @@ def test_a_commit_that_may_move_is_refused_and_nothing_is_written(tmp_path, comm
     assert path.read_bytes() == CHAPTERS[0].read_bytes()
 
 
-def test_one_bad_notebook_leaves_all_as_they_are(tmp_path, capsys):
+@pytest.mark.parametrize("content", ["no notebook", "{}", "[]", '{"nbformat": 4, "nbformat_minor": 5, "cells": [{}]}'])
+def test_one_bad_notebook_leaves_all_as_they_are(tmp_path, capsys, content):
     good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
     good.write_bytes(CHAPTERS[0].read_bytes())
-    bad.write_text("no notebook")
+    bad.write_text(content)
     assert launch.main(["--repository", REPOSITORY, "--commit", COMMIT, str(good), str(bad)]) == 2
-    assert "launch: " in capsys.readouterr().err
+    assert f"launch: {bad} is no notebook" in capsys.readouterr().err
     assert good.read_bytes() == CHAPTERS[0].read_bytes()
 
 
@@ -201,3 +202,11 @@ def test_an_address_with_quotes_stays_a_text():
     tree = ast.parse(source_for(address, COMMIT))
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     assert address in texts
+
+
+def test_without_a_repository_nothing_is_written(tmp_path, capsys):
+    path = tmp_path / "chapter.ipynb"
+    path.write_bytes(CHAPTERS[0].read_bytes())
+    assert launch.main(["--repository", "", "--commit", COMMIT, str(path)]) == 2
+    assert "expected what git clone takes" in capsys.readouterr().err
+    assert path.read_bytes() == CHAPTERS[0].read_bytes()

@@ -81,7 +81,12 @@ def test_runs_in_order_and_skips_what_is_unchanged(project, tmp_results, capfd, 
     monkeypatch.setenv("MPLBACKEND", "Agg")
     write_chapter(project, "02_trains", TRAINS)
     write_chapter(project, "01_toy", WRITES + "\n# %%\nprint(os.environ.get('MPLBACKEND'))\n")
+    (tmp_results / "quick/tables").mkdir(parents=True)
+    old, another = (tmp_results / "quick/tables" / name for name in ("01_renamed_since.csv", "03_another.csv"))
+    for path in (old, another):
+        path.write_text("old")
     assert call() == 0
+    assert (old.exists(), another.exists()) == (False, True), "a chapter's tables are those that it makes"
     out, err = capfd.readouterr()
     lines = out.splitlines()
     assert lines[0].startswith("01_toy")
@@ -129,6 +134,7 @@ CHANGES = {
     "book/01_toy.py": "changed",
     "ssconv_lib/conv.py": "changed",
     "ssconv_lib/models/new.py": "new",
+    "ssconv_lib/demo.html": "new",
     "ssconv_lib/profiles/quick.toml": "changed",
     "data/paper/table1.csv": "changed",
 }
@@ -162,11 +168,12 @@ def test_a_lost_or_edited_result_makes_stale(project, tmp_results, name):
     assert stamps.why_stale(chapter) == f"{name} is gone"
 
 
-@pytest.mark.parametrize("name", ["ssconv_lib/site/pages.py", "ssconv_lib/launch.py", "ssconv_lib/frontpage.py"])
+@pytest.mark.parametrize("name", ["site/pages.py", "launch.py", "frontpage.py", "claims.py", "ideapicture.py"])
 def test_what_reads_chapters_that_have_run_does_not_make_stale(project, name):
     chapter = stamped(project)
-    (project / name).parent.mkdir(exist_ok=True)
-    (project / name).write_text("changed")
+    path = project / "ssconv_lib" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("changed")
     assert stamps.why_stale(chapter) is None
 
 

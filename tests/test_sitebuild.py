@@ -1,9 +1,12 @@
 """A site is replaced whole or stays, and each mistake is answered in one message."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,6 +28,7 @@ def site(tmp_path):
     folder = tmp_path / "a place" / "pages"
     folder.mkdir(parents=True)
     (folder / "index.html").write_text(PAGE.format("Old"))
+    (folder / build.MARK).write_text("")
     return folder
 
 
@@ -48,7 +52,8 @@ def built(monkeypatch):
 def test_a_new_site_takes_the_place_of_the_old_one_and_nothing_else_is_left(site, built):
     (site / "gone.html").write_text("x")
     assert build.build([], site) == 2
-    assert names(site) == ["index.html", "two.html"]
+    assert names(site) == [build.MARK, "index.html", "two.html"]
+    assert build.build([], site) == 2, "and may be replaced again"
     assert "New" in (site / "index.html").read_text()
     assert names(site.parent) == [site.name]
 
@@ -61,17 +66,29 @@ def test_pages_with_a_dead_link_are_told_and_the_old_site_stays(site, built):
     assert names(site.parent) == [site.name]
 
 
-def test_the_old_site_comes_back_when_the_new_one_cannot_take_its_place(site, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        build._put(tmp_path / "gone", site, tmp_path / "old")
+@pytest.mark.parametrize("trouble", [OSError, KeyboardInterrupt])
+def test_the_old_site_comes_back_when_the_new_one_cannot_take_its_place(site, built, monkeypatch, trouble):
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.name == "html":
+            raise trouble
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(trouble):
+        build.build([], site)
     assert "Old" in (site / "index.html").read_text()
+    assert names(site.parent) == [site.name]
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, built):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds something other than a site"):
-        build.build([], tmp_path)
-    assert names(tmp_path) == ["mine.txt"]
+@pytest.mark.parametrize("name", ["mine.txt", "index.html", ".git"])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, built, name):
+    (tmp_path / name).write_text("mine")
+    for place in (tmp_path, tmp_path / name):
+        with pytest.raises(ValueError, match="holds something other than a site"):
+            build.build([], place)
+    assert names(tmp_path) == [name]
 
 
 def test_what_a_killed_build_left_is_swept_and_a_living_one_is_not(site, built):
@@ -95,19 +112,50 @@ def test_a_warning_of_sphinx_ends_the_build_and_names_the_page(tmp_path):
         build._sphinx(source, tmp_path / "ä b")
 
 
-def test_the_repository_is_that_of_origin_if_it_is_on_github(monkeypatch):
-    for told, expected in (
-        ("https://github.com/a/b.git\n", "https://github.com/a/b"),
-        ("git@github.com:a/b.git\n", "https://github.com/a/b"),
-        ("https://github.com/a/b\n", "https://github.com/a/b"),
-        ("https://example.org/a/b.git\n", ""),
-        ("../b\n", ""),
-    ):
-        answer = subprocess.CompletedProcess([], 0, told)
-        monkeypatch.setattr(command.subprocess, "run", lambda *_, answer=answer, **__: answer)
+ADDRESSES = {
+    "https://github.com/a/b": "https://github.com/a/b",
+    "https://github.com/a/b.git": "https://github.com/a/b",
+    "https://github.com/a/b.c/": "https://github.com/a/b.c",
+    "git@github.com:a/b.git": "https://github.com/a/b",
+    "http://github.com/a/b": "",
+    "https://github.com/a": "",
+    "https://github.com/../..": "",
+    "https://example.org/a/b.git": "",
+    "../b": "",
+}
+
+
+@pytest.mark.parametrize(("told", "expected"), ADDRESSES.items())
+def test_an_address_is_as_browsers_take_it_or_none(told, expected):
+    assert command._address(told) == expected
+
+
+def test_the_repository_is_that_of_this_checkouts_own_origin(monkeypatch, tmp_path):
+    for root, expected in ((ROOT, "https://github.com/a/b"), (tmp_path, "")):
+        said = {"rev-parse": f"{root}\n", "remote": "git@github.com:a/b.git\n"}
+        monkeypatch.setattr(
+            command.subprocess, "run", lambda ask, said=said, **_: subprocess.CompletedProcess(ask, 0, said[ask[3]])
+        )
         assert command._origin() == expected
     monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
     assert command._origin() == ""
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "x"])
+def test_what_is_no_port_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["site", "--serve", "--port", port])
+    assert ended.value.code == 2
+    assert "0 to 65535" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told_with_the_remedy(site, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["site", "--serve", "--output", str(site), "--port", str(port)]) == 2
+    assert f"make serve PORT={port + 1}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -134,8 +182,10 @@ def test_serve_shows_the_site_to_this_machine(site):
             address = running.stdout.readline().split()[4].rstrip(",")
             with urllib.request.urlopen(address, timeout=30) as page:
                 assert b"Old" in page.read()
+            running.send_signal(signal.SIGINT)
+            assert running.wait(60) == 0, "the way to end it is no fault"
         finally:
-            running.terminate()
+            running.kill()
 
 
 def test_the_contents_name_pages_that_there_are():

@@ -6,7 +6,10 @@ from ssconv_lib.site.check import problems
 
 GOOD = """<!doctype html><html><head><link rel="stylesheet" href="_static/a.css"></head><body id="top">
 <h1 id="one">One</h1><a href="#one">here</a> <a href="two.html#there">there</a> <a href="https://example.org">away</a>
-<img src="_static/a.svg"><a href="mailto:a@example.org">mail</a></body></html>"""
+<img src="_static/a.svg"><a href="mailto:a@example.org">mail</a> <a href="tel:1">call</a>
+<img src="data:,"></body></html>"""
+
+OUT = "leads out of the site, which may lie in a folder of another name"
 
 
 @pytest.fixture
@@ -35,6 +38,19 @@ def test_pages_in_order_have_no_problem_and_links_to_elsewhere_are_none(site):
         ('<script src="//example.org/x.js"></script>', "loads //example.org/x.js from elsewhere"),
         ('<img src="http://example.org/x.png">', "loads http://example.org/x.png from elsewhere"),
         ('<link rel="stylesheet" href="https://example.org/x.css">', "loads https://example.org/x.css from elsewhere"),
+        (
+            '<a href="../secret.html">',
+            "../secret.html leads out of the site, which may lie in a folder of another name",
+        ),
+        ('<a href="/two.html">', "/two.html leads out of the site, which may lie in a folder of another name"),
+        (
+            '<img srcset="_static/a.svg 1x, https://example.org/x.png 2x">',
+            "loads https://example.org/x.png from elsewhere",
+        ),
+        ('<p style="background: url(https://example.org/x.png)">', "loads https://example.org/x.png from elsewhere"),
+        ('<video poster="https://example.org/x.png"></video>', "loads https://example.org/x.png from elsewhere"),
+        ('<object data="https://example.org/x.svg"></object>', "loads https://example.org/x.svg from elsewhere"),
+        ('<svg><image href="https://example.org/x.png"/></svg>', "loads https://example.org/x.png from elsewhere"),
         ('<link rel="preconnect" href="https://example.org">', "loads https://example.org from elsewhere"),
         ("<style>@import 'https://example.org/x.css';</style>", "loads https://example.org/x.css from elsewhere"),
     ],
@@ -48,6 +64,16 @@ def test_what_is_wrong_on_a_page_is_told_with_the_page(site, text, problem):
 def test_a_style_sheet_that_loads_from_elsewhere_is_told(site):
     (site / "_static" / "a.css").write_text("@font-face { src: url('https://example.org/f.woff2') }")
     assert problems(site) == ["_static/a.css: loads https://example.org/f.woff2 from elsewhere"]
+
+
+def test_what_has_been_mended_is_not_told_again_and_a_link_to_the_folder_will_do(site, tmp_path_factory):
+    page = site / "index.html"
+    page.write_text(GOOD + "<a href=gone.html>gone</a>")
+    assert len(problems(site)) == 1
+    page.write_text(GOOD)
+    link = tmp_path_factory.mktemp("links") / "site"
+    link.symlink_to(site)
+    assert problems(link) == []
 
 
 def test_a_page_to_which_none_leads_is_told(site):

@@ -2,14 +2,14 @@
 
 import datetime
 import html
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 import pandas as pd
 
-from .. import study
-from ..readable import plain
+from .. import stamps, study
+from ..claims import shares
 from ..records import RecordStore
 from ..stamps import Chapter
 
@@ -25,38 +25,27 @@ MARKS = {
     MIXED: "◐",
 }
 KINDS = {"training": "runs", "speed": "measurements of speed", "field": "receptive fields", "probe": "probes"}
+KINDS_OF_FILE, OFFERED = {"tables": "Table", "figures": "Figure"}, (".csv", ".svg", ".png")
 VERSIONS = ("python", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn")
-
-
-def verdicts(chapters: Iterable[Chapter]) -> pd.DataFrame:
-    """Return the verdicts of all chapters that have run: chapter (its name), claim, where, evidence, verdict."""
-    tables = [
-        pd.read_csv(path, dtype=str, keep_default_na=False).assign(chapter=chapter.name)
-        for chapter in chapters
-        for path in sorted((chapter.results / "tables").glob(f"{chapter.name[:2]}_verdict*.csv"))
-    ]
-    columns = ["chapter", "claim", "where", "evidence", "verdict"]
-    return pd.concat([pd.DataFrame(columns=columns), *tables], ignore_index=True)[columns]
 
 
 def verdict_table(found: pd.DataFrame, titles: dict[str, str]) -> str:
     """Return the verdicts as HTML, a claim a row, with its evidence to unfold.
 
     Args:
-        found: Of `verdicts`.
-        titles: The chapters' titles by name.
+        found: Of `claims.verdicts`.
+        titles: The chapters' titles by name, such as 01_method.
     """
     if found.empty:
         return "<p><em>No chapter has run yet.</em></p>"
-    rows = []
-    for chapter, claims in found.groupby("chapter", sort=True):
-        head = f'<a href="{chapter}.html">{_text(titles[chapter])}</a>'
-        rows.append(f'<tr class="chapter"><th colspan="2" scope="rowgroup">{head}</th></tr>')
-        rows += [_claim_row(claim, list(same.itertuples())) for claim, same in claims.groupby("claim", sort=False)]
-    return (
-        '<div class="verdicts"><table><thead><tr><th scope="col">Claim</th><th scope="col">Verdict</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    parts = []
+    for name, title in titles.items():
+        rows = [_claim_row(*same) for same in found[found["chapter"] == name[:2]].groupby("claim", sort=False)]
+        link = f'<a href="{name}.html">{_text(title)}</a>'
+        head = f'<tr class="chapter"><th colspan="2" scope="rowgroup">{link}</th></tr>'
+        parts += [f"<tbody>{head}{''.join(rows)}</tbody>"] if rows else []
+    head = '<thead><tr><th scope="col">Claim</th><th scope="col">Verdict</th></tr></thead>'
+    return f'<div class="verdicts"><table>{head}{"".join(parts)}</table></div>'
 
 
 def counts(found: pd.DataFrame) -> str:
@@ -66,27 +55,25 @@ def counts(found: pd.DataFrame) -> str:
     kinds = Counter(_kind(verdict) for verdict in found["verdict"])
     parts = [f"{kinds[kind]} {kind}" for kind in MARKS if kinds[kind]]
     claims = len(found[["chapter", "claim"]].drop_duplicates())
-    return f"{claims} claims and controls have been judged, some by several measurements: {', '.join(parts)}."
+    return f"{claims} claims and controls have {len(found)} verdicts, some by several measurements: {', '.join(parts)}."
 
 
-def _claim_row(claim: str, said: Sequence) -> str:
+def _claim_row(claim: str, said: pd.DataFrame) -> str:
     """A claim, with the evidence of each measurement that speaks to it."""
-    several = len(said) > 1
+    first = {True: "<strong>{}.</strong> ", False: ""}[len(said) > 1]
     evidence = "".join(
-        f"<p>{f'<strong>{_text(one.verdict)}.</strong> ' if several else ''}{_text(one.evidence)}<br>"
-        f"<small>{_text(one.where)}</small></p>"
-        for one in said
+        f"<p>{first.format(_text(one.verdict))}{_text(one.evidence)}<br><small>{_text(one.where)}</small></p>"
+        for one in said.itertuples()
     )
-    counted = Counter(one.verdict for one in said)
-    shares = {verdict: f" ({n} of {len(said)})" if len(counted) > 1 else "" for verdict, n in counted.items()}
-    signs = "".join(_sign(verdict, share) for verdict, share in shares.items())
-    return f"<tr><td><details><summary>{_text(plain(claim))}</summary>{evidence}</details></td><td>{signs}</td></tr>"
+    signs = "".join(_sign(verdict, share) for verdict, share in shares(said["verdict"]).items())
+    unfolds = f"<details><summary>{_text(claim)}</summary>{evidence}</details>"
+    return f'<tr><th scope="row">{unfolds}</th><td>{signs}</td></tr>'
 
 
 def _sign(verdict: str, share: str) -> str:
     kind = _kind(verdict)
     mark = f'<span class="sign" aria-hidden="true">{MARKS[kind]}</span>'
-    return f'<p class="{kind.replace(" ", "-")}">{mark} {_text(verdict)}{share}</p>'
+    return f'<p class="{kind.replace(" ", "-")}">{mark} {_text(verdict)}{f" ({share})" if share else ""}</p>'
 
 
 def _kind(verdict: str) -> str:
@@ -102,13 +89,13 @@ def downloads(chapter: Chapter, files: Sequence[str]) -> str:
     """
     lines = [f"- This chapter: {_link(f'notebooks/{chapter.name}.ipynb', 'as it ran (.ipynb)')}"]
     lines[0] += f", {_link(f'{chapter.name}.py', 'as text (.py)')}"
-    stems: dict[str, list[str]] = {}
-    for name in files:
-        stem, _, suffix = name.rpartition(".")
-        stems.setdefault(stem, []).append(suffix)
-    for stem, suffixes in stems.items():
-        made = ", ".join(_link(f"{stem}.{suffix}", suffix.upper()) for suffix in suffixes)
-        lines.append(f"- {stem.split('/')[0].removesuffix('s').capitalize()} `{stem.split('/')[1]}`: {made}")
+    suffixes: dict[PurePosixPath, list[str]] = {}
+    for path in map(PurePosixPath, files):
+        if path.suffix in OFFERED:
+            suffixes.setdefault(path.with_suffix(""), []).append(path.suffix)
+    for stem, found in suffixes.items():
+        made = ", ".join(_link(f"{stem}{suffix}", suffix[1:].upper()) for suffix in found)
+        lines.append(f"- {KINDS_OF_FILE[stem.parent.name]} `{stem.name}`: {made}")
     text = "\n".join(lines)
     head = "## Downloads\n\nEvery table and figure of this page, and the page itself."
     return f"{head}\n\n:::{{dropdown}} All files\n{text}\n:::\n"
@@ -128,59 +115,51 @@ def status(chapters: Sequence[Chapter], titles: dict[str, str]) -> str:
             "What this site was made from: when each chapter ran, for how long, with which versions, and which records",
             "its numbers come from. All of this page is written by the program that builds the site.\n",
             f"## Chapters, at the profile `{profile}`\n",
-            _markdown(ran),
+            _table(ran),
             "",
             f"Versions: {_versions(chapters)}.\n",
             "## Records\n",
             "A record is one run, measurement, receptive field or set of answers, a JSON file each. Those of `quick`",
             "are made anew on every machine; all others are kept with the book.\n",
-            _markdown(_records()),
+            _table(_records(dict.fromkeys([*study.profile_names(), profile]))),
             "",
         ]
     )
 
 
 def _ran(chapter: Chapter, title: str) -> dict[str, str]:
-    stamp = _stamp(chapter)
+    stamp = stamps.read_stamp(chapter)
     seconds = stamp.get("seconds")
     took = "" if seconds is None else f"{seconds:.0f}\N{NO-BREAK SPACE}s"
-    link = f"[{title}]({chapter.name}.ipynb)"
-    return {"chapter": link, "ran": stamp.get("finished", ""), "took": took, "on": stamp.get("machine", "")}
-
-
-def _stamp(chapter: Chapter) -> dict:
-    try:
-        return json.loads(chapter.stamp.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    told = {"ran": stamp.get("finished", ""), "took": took, "on": stamp.get("machine", "")}
+    link = f'<a href="{chapter.name}.html">{_text(title)}</a>'
+    return {"chapter": link, **{name: _text(text) for name, text in told.items()}}
 
 
 def _versions(chapters: Sequence[Chapter]) -> str:
-    inputs = [_stamp(chapter).get("inputs", {}) for chapter in chapters]
+    inputs = [stamps.read_stamp(chapter).get("inputs", {}) for chapter in chapters]
     found = {name: sorted({one[name] for one in inputs if name in one}) for name in VERSIONS}
     return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items() if versions) or "unknown"
 
 
-def _records() -> pd.DataFrame:
+def _records(profiles: Iterable[str]) -> pd.DataFrame:
     """A row for each profile that has records: how many of each kind, machines, torch, first and last date."""
     rows = []
-    for name in study.profile_names():
-        records = list(RecordStore(name))
-        if not records:
+    for name in profiles:
+        if not (records := list(RecordStore(name))):
             continue
-        origins = [record["origin"] for record in records]
         kinds = Counter(record.get("kind", "training") for record in records)
-        days = sorted(origin["date"][:10] for origin in origins)
-        rows.append(
-            {
-                "profile": f"`{name}`",
-                **{text: kinds[kind] for kind, text in KINDS.items()},
-                "machines": ", ".join(sorted({origin["device"] for origin in origins})),
-                "torch": ", ".join(sorted({origin["torch"] for origin in origins})),
-                "made": f"{days[0]} to {days[-1]}",
-            }
-        )
-    return pd.DataFrame(rows)
+        told = {key: sorted({_told(record, key) for record in records}) for key in ("device", "torch", "date")}
+        days = [date[:10] for date in told["date"]]
+        row = {"profile": name, **{text: kinds[kind] for kind, text in KINDS.items()}}
+        row |= {"machines": ", ".join(told["device"]), "torch": ", ".join(told["torch"])}
+        rows.append({**row, "made": f"{days[0]} to {days[-1]}"})
+    return pd.DataFrame(rows).map(_text)
+
+
+def _told(record: dict, key: str) -> str:
+    """What a record says of where it comes from; one from elsewhere may not."""
+    return str(record["origin"].get(key, "unknown"))
 
 
 def today() -> str:
@@ -188,13 +167,14 @@ def today() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%d %B %Y").lstrip("0")
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _table(table: pd.DataFrame) -> str:
+    """A table whose cells are HTML, on one line, so that nothing in it is read as MyST."""
     if table.empty:
         return "*Nothing yet.*"
-    head = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    cells = [[str(value).replace("|", "\\|") for value in row] for row in table.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in head + cells)
+    html_table = table.to_html(index=False, border=0, classes="table", escape=False)
+    return " ".join(html_table.split("\n"))
 
 
-def _text(text: str) -> str:
-    return html.escape(text)
+def _text(text: object) -> str:
+    """Text as it is, on one line: a blank one would end the HTML around it, and let the rest be read as MyST."""
+    return html.escape(" ".join(str(text).split()))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .. import stamps
-from ..reproduce import read_chapter
+from ..claims import verdicts
+from ..notebooks import read_chapter
 from ..stamps import Chapter
 from . import pages
 
@@ -30,11 +31,14 @@ def stage(chapters: Sequence[Chapter], folder: Path, repository: str = "") -> No
         repository: The address of the repository; none gives no launch buttons, which would lead nowhere.
 
     Raises:
-        ValueError: a chapter has not run, or not since something that it depends on changed.
+        RuntimeError: a chapter has not run, or not since something that it depends on changed.
     """
     for chapter in chapters:
         if reason := stamps.why_stale(chapter):
-            raise ValueError(f"{chapter.name} is not up to date ({reason}); make book runs it, as does make reproduce")
+            raise RuntimeError(
+                f"{chapter.name} is not up to date ({reason}); if a training adds records meanwhile, build again when "
+                "it has ended"
+            )
     book = chapters[0].source.parent
     for path in (path for pattern in COPIED for path in sorted(book.glob(pattern)) if path.is_file()):
         _copy(path, folder / path.relative_to(book))
@@ -42,7 +46,7 @@ def stage(chapters: Sequence[Chapter], folder: Path, repository: str = "") -> No
     for chapter in chapters:
         _stage_chapter(chapter, folder)
     index = folder / "index.md"
-    found = pages.verdicts(chapters)
+    found = verdicts(chapters[0].results / "tables")
     made = {"verdicts": pages.verdict_table(found, titles), "counts": pages.counts(found)}
     made |= {"profile": chapters[0].profile, "today": pages.today()}
     index.write_text(filled(index.read_text(encoding="utf-8"), made), encoding="utf-8")
