@@ -44,9 +44,10 @@ def verdict_rows(frame: pd.DataFrame) -> list[dict[str, str]]:
     it holds in all of them, not reproduced if it fails in more than half, and else nobody can tell. What is not the
     paper's is supported or not, by the same rule.
 
-    In one network, all rests on 95 % intervals over images, with batch norm's statistics kept, as in the paper. What
-    must hold of every block needs no correction; that one of several blocks speaks against a claim is asked at a
-    corrected level.
+    In one network, all rests on 95 % intervals over images, with batch norm's statistics kept, as in the paper; what
+    compares two treatments must hold with statistics estimated anew, too, or the shock to batch norm could be all that
+    differs. What must hold of every block needs no correction; that one of several blocks speaks against a claim is
+    asked at a corrected level.
 
     - Every block, and the first one: holds if zeroing it costs; fails if it helps (for every block: if one helps).
     - The biggest drop is late but not last ("between the middle and high layers"; conv4_4 is the 11th of ResNet50's 16
@@ -158,7 +159,8 @@ def _against(group: _Group, control: str) -> dict[str, str] | None:
         return None
     means = {bn: [_present(more, of, control, bn) for of in measured] for bn in STATISTICS}
     drawn = {bn: [_present(more_by_draw, of, control, bn) for of in measured] for bn in STATISTICS}
-    holds = [all(_is_above(block) for block in of.values()) for of in drawn[KEPT]]
+    of_both = zip(drawn[KEPT], drawn[NEW], strict=True)
+    holds = [all(map(_is_above, [*kept.values(), *new.values()])) for kept, new in of_both]
     less = []
     for of in measured:
         strictly = _present(more_by_draw, of, control, KEPT, corrected(len(zeroed_blocks(of))))

@@ -31,10 +31,18 @@ def difference_claims(frames: Sequence[pd.DataFrame], number: int = 2) -> list[d
             if network := tables.STANDS_FOR.get(row["model"]):
                 claim = f"Shuffling lowers the error of {readable.model_text(network)}"
                 runs = frame[frame["model"] == row["model"]]
-                rows.append(
-                    _of_difference(claim, _where(f"Table {number}", row["model"], network, runs), row["sentence"])
-                )
+                where = _where(f"Table {number}", row["model"], network, runs)
+                rows.append(_of_difference(claim, where, row["sentence"] + _unpaired(runs)))
     return rows
+
+
+def _unpaired(runs: pd.DataFrame) -> str:
+    """What the interval would be without pairs, which decides nothing: that pairs are compared was fixed beforehand."""
+    conv, ss = (runs.loc[(runs["alpha"] > 0) == shuffled, "error"] for shuffled in (False, True))
+    if min(len(conv), len(ss)) < 2:
+        return ""
+    one = stats.unpaired_difference(conv, ss)
+    return "" if one.degenerate else f" Not paired, the interval would be {readable.interval(one.low, one.high)}."
 
 
 def se_claim(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:

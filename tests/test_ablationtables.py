@@ -186,6 +186,16 @@ def test_the_evidence_names_the_images_and_what_could_have_been_seen():
     assert still["evidence"].endswith("over 1,000 images, none of which is answered differently")
 
 
+def test_what_compares_two_treatments_must_hold_with_new_statistics_too():
+    data = frame([20, 80, 30], [5] * 3, [4] * 3, new=[20, 80, 30])
+    anew = [row(block, "unshuffled", more, NEW) for block, more in zip(BLOCKS, (20, 80, 30), strict=True)]
+    assert verdicts(data)[UNSHUFFLED] == "supported"
+    assert verdicts(pd.concat([data, pd.DataFrame(anew)]))[UNSHUFFLED] == "cannot tell"
+    less = [{**one, "wrong": wrong(2)} for one in anew]
+    assert verdicts(pd.concat([data, pd.DataFrame(less)]))[UNSHUFFLED] == "supported"
+    assert verdicts(pd.concat([data, pd.DataFrame(anew)]))[OTHERS] == "supported", "measured with kept ones alone"
+
+
 @pytest.mark.parametrize(
     ("drops", "every", "first"),
     [

@@ -43,18 +43,18 @@ def style():
     plt.close("all")
 
 
-def test_the_table_has_means_and_the_difference_paired_by_seed():
-    other = records({0.0: [50.0, 51.0, 40.0], 0.0625: [49.0, 52.0]}, profile="gpu")
+def test_the_table_counts_the_runs_that_follow_the_contour():
+    other = records({0.0: [50.0, 51.0, 4.0], 0.0625: [2.0, 9.9]}, profile="gpu")
     table = contours.table(pd.concat([FRAME.iloc[::-1], other]))
     assert list(table) == contours.COLUMNS
     assert table["source"].tolist() == ["laptop (Pathfinder)"] * 2 + ["gpu (Pathfinder)"] * 2
-    plain, ss, _, of_gpu = table.to_dict("records")
-    assert (plain["n"], plain["error"], plain["sd"]) == (4, 49.5, pytest.approx(np.std(PLAIN, ddof=1)))
-    assert np.isnan(plain["difference"])
-    expected = stats.paired_difference(PLAIN, BETTER)
-    assert (ss["difference"], ss["d_low"], ss["d_high"]) == pytest.approx((expected.mean, expected.low, expected.high))
-    assert ss["detectable"] == pytest.approx(expected.detectable())
-    assert of_gpu["difference"] == pytest.approx(0), "the seed without a partner doesn't count"
+    assert table["solved"].tolist() == [0, 0, 1, 2]
+    assert table["n"].tolist() == [4, 4, 3, 2]
+    assert table["error"].tolist() == pytest.approx([np.mean(PLAIN), np.mean(BETTER), 35, 5.95])
+    share = stats.proportion(1, 3)
+    assert table.loc[2, ["low", "high"]].tolist() == pytest.approx([100 * share.low, 100 * share.high])
+    assert table["p"].tolist()[1::2] == pytest.approx([1, stats.fisher(1, 3, 2, 2)])
+    assert table["p"].isna().tolist() == [True, False, True, False]
     assert contours.table(FRAME[:0]).empty
 
 
@@ -74,24 +74,32 @@ def test_the_rows_of_several_profiles_are_told_apart():
     assert names == [f"{NAME}, {arm} ({profile})" for profile in ("laptop", "gpu") for arm in ("conv", "α = 1/16")]
 
 
+FAR, NEAR = [50.0, 49.0, 51.0, 50.0], [1.0, 2.0, 0.5, 3.0]
+
+
 @pytest.mark.parametrize(
-    ("ss", "outcome"),
-    [(BETTER, "supported"), ([58.0, 59.0, 60.0, 60.0], "not supported"), ([49.0, 49.0, 50.0, 50.5], "cannot tell")],
+    ("conv", "ss", "outcome"),
+    [
+        (FAR, NEAR, "supported"),
+        (NEAR, FAR, "not supported"),
+        (FAR, [*NEAR[:3], 50.0], "cannot tell"),
+        (NEAR, NEAR, "cannot tell"),
+        (PLAIN, BETTER, "cannot tell"),
+    ],
 )
-def test_a_claim_goes_by_the_interval_and_names_n_interval_and_what_could_be_seen(ss, outcome):
-    (row,) = contours.claims(records({0.0: PLAIN, 0.0625: ss}))
+def test_a_claim_goes_by_the_runs_that_solve_it_and_says_what_could_be_told(conv, ss, outcome):
+    (row,) = contours.claims(records({0.0: conv, 0.0625: ss}))
     assert list(row) == COLUMNS
     assert row["verdict"] == outcome
     assert row["claim"] == f"Shuffling helps {NAME} to follow a contour (α = 1/16)"
     assert row["where"] == "Not in the paper; laptop (Pathfinder)"
-    one = stats.paired_difference(PLAIN, ss)
-    numbers = f"{one.mean:.1f} points, 95 % interval {one.low:.1f} to {one.high:.1f} (n = 4 pairs)".replace("-", "−")
-    assert numbers in row["evidence"]
-    assert f"{one.detectable():.1f} points could have been seen" in row["evidence"]
+    counts = [sum(error < 10 for error in errors) for errors in (ss, conv)]
+    assert f"With shuffling solved: {stats.proportion(counts[0], 4)}" in row["evidence"]
+    assert f"without: {stats.proportion(counts[1], 4)}" in row["evidence"]
+    assert "from 4 runs a side on" in row["evidence"]
 
 
-def test_one_pair_makes_no_claim():
-    assert contours.claims(FRAME[FRAME["seed"] == 0]) == []
+def test_without_plain_runs_there_is_no_claim():
     assert contours.claims(FRAME[FRAME["alpha"] > 0]) == []
 
 

@@ -84,6 +84,10 @@ def test_a_machines_verdict_is_that_of_most_of_its_cases():
 def test_machines_and_training_are_judged_apart():
     rows = speedjudge.better_code_claims(together(measured(), measured(mode="training"), measured(threads=1)))
     assert [row["evidence"].partition(":")[0] for row in rows] == ["inference", "training", "inference"]
+    papers, ours, _ = rows
+    assert papers["where"].startswith("Section 4.2; ") and papers["verdict"] == "reproduced"
+    assert ours["where"].startswith("Not in the paper; ") and ours["verdict"] == "supported"
+    assert ours["claim"] == speedjudge.TRAINING_CLAIM != papers["claim"]
     assert speedjudge.better_code_claims(measured(arms=("conv", "ss"))) == []
     assert speedjudge.better_code_claims(study.empty_speed_frame()) == []
     assert speedjudge.cost_claims(study.empty_speed_frame()) == []
