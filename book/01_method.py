@@ -47,9 +47,9 @@ chapter.heading()
 # It need not be estimated. We give a copy of the network positive weights, so that no two paths can cancel, and take
 # the gradient of one output. It is zero exactly where a pixel can't matter, whatever the weights are.
 #
-# We do this for WRN-16-4 {cite:p}`zagoruyko2016wide`, a CIFAR network of the paper, without shuffling and with the
-# share of channels that the paper finds best. Layers are named as in the code: `stage1.0.conv2` is the second
-# convolution of the first block of stage 1.
+# We do this for WRN-16-4 {cite:p}`zagoruyko2016wide`, a CIFAR network of the paper, without shuffling (*conv*) and
+# with the share α of channels that the paper finds best (*ss*). Layers are named as in the code: `stage1.0.conv2` is
+# the second convolution of the first block of stage 1.
 
 # %%
 networks = {}
@@ -334,7 +334,7 @@ print(complaint(average, 64))
 # ## Claim, evidence, verdict
 #
 # All evidence is computed from the cells above. Whether a trained network uses what it can see, and whether that
-# lowers the error, is for chapter 2.
+# lowers the error, is for chapters 2, 6 and 7.
 
 # %%
 added = costs.groupby("model")[["parameters", "macs"]].agg(lambda column: column.iloc[-1] - column.iloc[0])
@@ -346,7 +346,7 @@ yes_no = {True: "reproduced", False: "not reproduced"}
 verdicts = {
     "no_parameters": yes_no[not added.any(axis=None)],
     "alpha_zero": yes_no[alpha_zero],
-    "outside_rf": f"can be seen: {yes_no[reaches]}; is used: chapter 2",
+    "outside_rf": f"can be seen: {yes_no[reaches]}; is used: chapters 2, 6, 7",
 }
 
 # %%

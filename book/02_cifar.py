@@ -92,7 +92,7 @@ everything = pd.concat([tables.sweep_summary(frame) for frame in sweeps] or [sum
 chapter.table(everything, "fig2_summary", readable.readable(everything))
 
 # %% [markdown]
-# Where learning curves still fall, a difference may be one of speed.
+# (The sweep has fewer seeds than Table 2 below.) Where learning curves still fall, a difference may be one of speed.
 
 # %%
 histories = chapter.histories("alpha_sweep")
@@ -126,8 +126,8 @@ chapter.missing("table2")
 
 # %% [markdown]
 # The paper doesn't print the α behind this table; we take .06. Its numbers are rounded to a tenth, so a printed .3
-# hides anything from .2 to .4: the orange band. A grey point is one pair. The intervals are over seeds on
-# one test set; what they leave out is the sampling error of its images.
+# hides anything from .2 to .4: the orange band. A grey point is one pair. The intervals are over seeds on one test
+# set; what they leave out is the sampling error of its images, most of which cancels in a difference.
 
 # %%
 for frame in records2:

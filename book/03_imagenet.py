@@ -136,8 +136,8 @@ for frame in records3:
     print(f"{tables.source(frame)}: {error:.1f} % of {n} images has a sampling error of {points:.2f} points")
 
 # %% [markdown]
-# So Imagenette can show whether shuffling changes the error by a point or more, in a network trained for so long; not
-# the paper's half point.
+# Both networks of a pair see the same images, so much of this cancels in their difference. What so many pairs would
+# show is `detectable`.
 
 # %%
 pairs = tables.pairs(records3)

@@ -78,8 +78,8 @@ for name in ("cost", "better_code"):
 # %% [markdown]
 # The arms of a case have the same weights and inputs and take turns in one process, so that what disturbs the machine
 # hits all of them. A ratio compares an arm with plain convolution in the same round: its median over n rounds, and in
-# brackets the quartiles. Only ratios of one source belong together. SE is the peer in cost, and SE with shuffling a row
-# that the paper lacks.
+# brackets the quartiles. Compare ratios within one machine only. SE (squeeze-and-excitation) is the peer in cost; SE
+# with shuffling is a row that the paper lacks.
 
 # %%
 table4 = chapter.speeds("table4")
@@ -129,9 +129,9 @@ chapter.table(memory, "memory", speedtables.readable(memory))
 # %% [markdown]
 # ## From few channels to all
 #
-# One layer by itself, on the machine of this profile that measured last; bands go from quartile to quartile. The ratio
-# should fall with the channels, since the work of a convolution grows with their square and what moves does not. At
-# α = 1 everything moves, and little is left to save.
+# One layer by itself, on the machine of this profile that measured last; bands go from quartile to quartile. The
+# ratio should fall with the channels, since the work of a convolution grows with their square and what moves does
+# not. At α = 1 everything moves, and both cost most.
 
 # %%
 here = speedtables.latest(chapter.speeds("scaling"), chapter.profile.name)

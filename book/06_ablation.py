@@ -97,9 +97,9 @@ chapter.missing("ablation")
 # On the generated task, all blocks zeroed or un-shuffled leave a network at chance: what the task needs comes in
 # through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm
 # {cite:p}`ioffe2015batch`: with new statistics (and against the intact network with new ones) far less is left, since
-# other blocks still see far. Another permutation costs next to nothing, not even a fresh one in every forward: values
-# must come from afar. WRN-10-2 on CIFAR-10 (`laptop`) is alike, but there another permutation does cost a little. All
-# blocks at once:
+# other blocks still see far. Another permutation costs next to nothing, even a fresh one in every forward: values
+# must come from afar, no matter from where. WRN-10-2 on CIFAR-10 (`laptop`) is alike, but there another permutation
+# does cost a little. All blocks at once:
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]
@@ -119,9 +119,9 @@ chapter.table(controls, "controls", ablationtables.shown(controls))
 # %% [markdown]
 # ## Claim, evidence, verdict
 #
-# Intervals are over images, with batch norm's statistics kept as in the paper. **Reproduced**: each block that the
-# claim is about has an interval above 0, in each network; for a control that is drawn, above every draw. **Not
-# reproduced**: in most networks one lies below 0.
+# Intervals are over images, with batch norm's statistics kept as in the paper; a control must hold with new ones,
+# too. **Reproduced**: each block that the claim is about has an interval above 0, in each network; for a control that
+# is drawn, above every draw. **Not reproduced**: in most networks one lies below 0.
 
 # %%
 verdicts = [row for frame in found for row in ablationjudge.verdict_rows(frame)]

@@ -52,7 +52,7 @@ if len(cells):
 chapter.missing("mechanism")
 
 # %% [markdown]
-# Every point is a run. Beyond the line no plain network solves the task. Before it they may fail, too: that some
+# Every point is a run. Beyond the line no plain network solves the task. Before it they often fail, too: that some
 # unit reaches both patches is necessary, not sufficient. With a sixteenth of the channels shuffled, most runs solve
 # it there, too. The counts of all profiles that have records:
 
@@ -105,13 +105,12 @@ display(chapter.table(solved, "controls_generated", controltables.shown(solved))
 chapter.missing("controls_generated")
 
 # %% [markdown]
-# What brings values from far away in one step solves the task, in most runs: fixed or new each time, random or a
-# roll by half of the map, even a channel's mean. Nothing, or windows, never does. It is not a matter of reach alone:
-# in three layers windows reach the whole image, too (`reach`). A wiring that changes with every forward can't be
-# learned; what it brings in can.
+# What brings values from far away in one step solves the task in most runs: a random permutation, a roll by half of
+# the map, even a channel's mean. Nothing, or windows, never does. It is not a matter of reach alone: in three layers
+# windows reach the whole image, too (`reach`). Of a new permutation in every forward the runs are too few to tell;
+# squeeze-and-excitation, which also sees everything, seldom gets there.
 #
-# Now real images, where the gain is a matter of tenths of a point, and three seeds see only a point or more
-# (`detectable`):
+# Now real images, where the gain is a matter of tenths of a point; `detectable` is what so many seeds would see:
 
 # %%
 trained = pd.concat(chapter.evidence("controls") or [chapter.records("controls")])

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .. import stamps
+from .. import frontpage, stamps
 from ..claims import verdicts
 from ..notebooks import read_chapter
+from ..paths import results_dir
 from ..stamps import Chapter
 from . import pages
 
@@ -48,6 +49,7 @@ def stage(chapters: Sequence[Chapter], folder: Path, repository: str = "") -> No
     index = folder / "index.md"
     found = verdicts(chapters[0].results / "tables")
     made = {"verdicts": pages.verdict_table(found, titles), "counts": pages.counts(found)}
+    made["results"] = "\n".join(f"- {line}" for line in frontpage.lines(results_dir() / "laptop" / "tables"))
     made |= {"profile": chapters[0].profile, "today": pages.today()}
     index.write_text(filled(index.read_text(encoding="utf-8"), made), encoding="utf-8")
     (folder / "status.md").write_text(pages.status(chapters, titles), encoding="utf-8")
