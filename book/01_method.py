@@ -28,7 +28,7 @@ import torch
 from IPython.display import Markdown
 from torch import nn
 
-from ssconv_lib import SSConv2d, convert_to_ssconv, demo, listing, paper, pictures, receptive_field, sources
+from ssconv_lib import SSConv2d, convert_to_ssconv, demo, listing, paper, pictures, readable, receptive_field, sources
 from ssconv_lib.book import Chapter
 from ssconv_lib.convert import shuffle_summary
 from ssconv_lib.cost import cost
@@ -216,7 +216,7 @@ chapter.figure(pictures.groups_strip(orders), orders, "group")
 # %% [markdown]
 # Nothing is interleaved. `_group` puts the shuffled block in front of the others and flattens the result, so the
 # block stays a block. Where the other channels fill whole blocks of that length, the order is that of Eq. 2,
-# untouched. Where they don't, the residue moves to the end and the others move up.
+# untouched. Where they don't, the incomplete last block moves to the end and the others move up.
 #
 # The next table is for widths of ResNeXt-29 (2 groups) and ResNeXt-50 (32 groups) {cite:p}`xie2017aggregated`:
 # shuffled channels, and how many groups hold at least one.
@@ -237,7 +237,7 @@ chapter.table(reached.drop(columns="shown"), "groups", show=wide.rename_axis(col
 # Eq. 3 reaches more groups, though not always all; at α = .06 it also shuffles more channels, because the two
 # formulas round differently. An experiment on interleaving has to keep the two apart, as chapter 2 does.
 #
-# Does moving the residue matter, at least? In ResNeXt, a 1×1 convolution and its batch norm come before. Renaming the
+# Does moving that block matter, at least? In ResNeXt, a 1×1 convolution and its batch norm come before. Renaming the
 # channels between is free: sort the rows of the 1×1 and the entries of its batch norm. We build a narrow ResNeXt-29
 # in Listing 1's layout, and the network of Eq. 2 with renamed channels.
 
@@ -362,9 +362,9 @@ rows = [
 ]
 
 # %%
-comment = {"quote": "# shuffled_x is interleaved", "where": "Appendix A.2, Listing 1, in _group"}
+comment = {"quote": "Its code says: “shuffled_x is interleaved”", "where": "Appendix A.2, Listing 1, in _group"}
 comment["evidence"] = f"of 4 groups, Listing 1 reaches {groups['Listing 1'].tolist()}, Eq. 3 {groups['Eq. 3'].tolist()}"
 comment["evidence"] += "; it computes Eq. 2 with renamed channels" if renamed else ""
 rows.append({**comment, "verdict": yes_no[interleaves]})
 table = pd.DataFrame(rows).rename(columns={"quote": "claim"})
-chapter.table(table, "verdict")
+chapter.table(table, "verdict", table.map(readable.plain))

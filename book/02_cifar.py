@@ -9,14 +9,14 @@
 # %% [markdown]
 # # CIFAR-10 and the alpha sweep
 #
-# How many channels should be shuffled, and what does it bring? This chapter makes Fig. 2, Table 1 and Table 2
-# anew, beside the paper's numbers, and says of each claim whether our runs bear it out.
+# How many channels should be shuffled, and what does it bring? This chapter makes Fig. 2, Table 1 and Table 2 anew,
+# beside the paper's numbers, and says of each claim whether our runs bear it out.
 #
 # **What you will see.** By default, a generated task that plain convolution can't solve and shuffling can; then what
 # real images have shown so far, from the records that come with the book.
 #
-# **What it costs.** The profile `quick` trains small networks on the spot, in a few minutes on two cores, and
-# the second time nothing. The others draw what is stored, in seconds, without images.
+# **What it costs.** The profile `quick` trains small networks on the spot, in a few minutes on two cores, and the
+# second time nothing. The others draw what is stored, in seconds, without images.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -45,11 +45,11 @@ print("So we expect:", claim["predicts"])
 
 # %% [markdown]
 # `quick` asks a sharper question. Each of its images is noise with two coloured patches far apart; the class says
-# whether their colours agree, so one patch alone says nothing. (Size, contrast, initialisation and schedule were
-# chosen so that shuffling can find the solution; α = 0 gets the same.)
+# whether their colours agree, so one patch alone says nothing. (Contrast, initialisation and schedule were chosen so
+# that shuffling can find the solution; α = 0 gets the same.)
 #
 # First with patches so far apart that no unit of the plain network reaches both. Global average pooling only adds up
-# what each unit saw, so without shuffling the task can't be solved.
+# what each unit saw, so plain convolution can't solve it.
 
 # %%
 reach = chapter.records("reach")
@@ -59,8 +59,8 @@ if len(reach):
 chapter.missing("reach")
 
 # %% [markdown]
-# Now the sweep, with patches somewhat nearer: a unit of the plain network sees a square that often touches both, and
-# could learn. The next cell takes the stored runs; in `quick` it trains what is missing.
+# Now the sweep, with patches somewhat nearer: a unit of the plain network often touches both, and could learn. The
+# next cell takes the stored runs; in `quick` it trains what is missing.
 
 # %%
 sweep = chapter.records("alpha_sweep")
@@ -110,9 +110,8 @@ if len(histories):
 # would see with a chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small
 # relative on a short schedule tells whether the effect carries over, not whether the paper's number is right.
 #
-# `laptop` shortens the paper's schedule to what two cores can do. Its protocol is frozen since commit `0242b70`
-# (seeds 0 to 2 were trained just so); time decides how many runs there are, not their outcome. Pilot runs on a seed
-# of their own show what less would do:
+# `laptop` shortens the paper's schedule to what two cores can do. Its protocol was frozen in commit `0242b70`; time
+# decides how many runs there are, not their outcome. Pilot runs on a seed of their own show what less would do:
 
 # %%
 records2 = chapter.evidence("table2")
@@ -152,10 +151,10 @@ chapter.table(needed, "pairs_needed", readable.readable(needed))
 # %% [markdown]
 # ## Table 1: shuffling in grouped convolutions
 #
-# Eq. 2 shuffles the leading channels, which lie in the first groups; Eq. 3 takes every *q*-th, so that more
-# groups get some, and the paper finds it better. Two things stand in the way of this reading. Listing 1 does not
-# interleave (chapter 1), so against Eq. 2 it is a **null pair**: their difference is noise. And Eq. 3 can
-# shuffle more channels; one more arm takes as many, in Eq. 2's places.
+# Eq. 2 shuffles the leading channels, which lie in the first groups; Eq. 3 takes every *q*-th, so that more groups get
+# some, and the paper finds it better. Two things stand in the way of this reading. Listing 1 does not interleave
+# (chapter 1), so against Eq. 2 it is a **null pair**: their difference is noise. And Eq. 3 can shuffle more channels;
+# one more arm takes as many, in Eq. 2's places.
 
 # %%
 for arm, label in tables.ARMS.items():
@@ -187,9 +186,8 @@ chapter.table(contrasts, "table1_contrasts", readable.readable(contrasts))
 # ## An α that the test set did not choose
 #
 # The paper picks α on what is, for CIFAR-10, the test set {cite:p}`krizhevsky2009learning`. The best of several noisy
-# numbers looks better than it is. The honest way trains on 45,000 images, chooses α on the other 5,000, and reads the
-# test set once, for the winner (`chosen`). The paper's rule stands beside it: the lowest test error among .02, .04
-# and .06.
+# numbers flatters. The honest way trains on 45,000 images, chooses α on the other 5,000, and reads the test set once,
+# for the winner (`chosen`). The paper's rule stands beside it: the lowest test error among .02, .04 and .06.
 
 # %%
 held_out = chapter.records("alpha_selection")

@@ -98,7 +98,8 @@ chapter.table(location, "location", readable.readable(location))
 #
 # ## Eq. 4: the paper's map
 #
-# R is to hide what it can of an image, times σ(R), and keep the features φ in the box, where M is 1:
+# A mask σ(R) dims the image x. R is sought so that it hides what it can, yet keeps the features φ in the box, where
+# M is 1:
 #
 # R* = argmin ‖M · (φ(σ(R) · x) − φ(x))‖² + β ‖σ(R)‖₁
 #

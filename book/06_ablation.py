@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Ablation: what do the shuffled channels carry?
 #
-# Which ss convolutions matter? The paper zeroes the shuffled channels of one block of a trained ResNet50, and reads
-# the accuracy: Fig. 5 (b). But zeroing a channel hurts in any network, whatever it carries.
+# Which ss convolutions matter? The paper zeroes the shuffled channels of one block of a trained ResNet50: Fig. 5 (b).
+# But zeroing a channel hurts in any network, whatever it carries.
 #
 # **What you will see.** Fig. 5 (b), and beside each block what else could explain it.
 #
@@ -42,9 +42,9 @@ for name in ("ablation_conv4_4", "ablation_middle", "ablation_conv2_1"):
 # ## Eq. 5, and what else one could do
 #
 # Eq. 5 puts 0 in place of the shuffled channels. We zero those that a layer's layout really shuffles, by a hook that
-# hands the layer another input; it goes when its block of code ends, or breaks.
+# goes when its block of code ends, or breaks.
 #
-# To see each treatment, we take a layer that passes on what it gets: four pictures shuffled, four not.
+# To see each treatment, here is a layer that passes on its input: four pictures shuffled, four not.
 
 # %%
 layer = SSConv2d(8, 8, 1, alpha=0.5, spatial_size=24, bias=False, seed=0)
@@ -63,13 +63,12 @@ chapter.figure(figure, data, "treatments", caption=False)
 # - **As many others zeroed**: what Eq. 5 costs beyond that is due to the shuffle.
 # - **Un-shuffled**: each value stays, in its own place; the view from afar is gone.
 # - **The channel's mean**: a view from afar without places.
-# - **Another π**, or a fresh one in each forward: scattered as before, but not to where the weights were trained
-#   for.
+# - **Another π**, or a fresh one in each forward: scattered as before, but to places unknown to the weights.
 #
-# All that comes behind was trained for what the channels held, batch norm's statistics too: so we also estimate
-# these anew, on training images.
+# What comes behind was trained for what the channels held, batch norm's statistics too: so we also estimate these
+# anew, on training images.
 #
-# Blocks differ in how much there is to zero, in the paper's network and in ours on CIFAR-10:
+# Blocks, conv2_1 to conv4_1 in a WRN as in a ResNet, differ in how much there is to zero:
 
 # %%
 doses = []
@@ -95,11 +94,10 @@ chapter.missing("ablation")
 
 # %% [markdown]
 # On the generated task, all blocks zeroed or un-shuffled leave a network at chance: what the task needs comes in
-# through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm
-# {cite:p}`ioffe2015batch`: with new statistics (and against the intact network with new ones) far less is left, since
-# other blocks still see far. Another permutation costs next to nothing, even a fresh one in every forward: values
-# must come from afar, no matter from where. WRN-10-2 on CIFAR-10 (`laptop`) is alike, but there another permutation
-# does cost a little. All blocks at once:
+# through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm {cite:p}`ioffe2015batch`:
+# with new statistics (and against the intact network with new ones) far less is left, since other blocks still see far.
+# Another permutation costs next to nothing, even a fresh one in every forward: values must come from afar, never mind
+# where. WRN-10-2 on CIFAR-10 (`laptop`) is alike, but there another permutation does cost a little. All blocks at once:
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]

@@ -13,9 +13,9 @@
 # cortex {cite:p}`gilbert1992horizontal,li2002global` has it? Any global context? Or the noise, which keeps a network
 # from leaning on single channels? The paper doesn't ask. Each explanation forbids something, so each can be tried.
 #
-# **What you will see.** Where plain convolution ends and what reaches further; controls that take one property of
-# the shuffle away at a time; trained networks whose wiring is swapped; what shuffling costs when images move, change
-# their size or get worse; and how far chance alone carries a comparison.
+# **What you will see.** Where plain convolution ends; controls that take away one property of the shuffle at a time;
+# trained networks whose wiring is swapped; what shuffling costs when images move, change their size or get worse; and
+# how far chance alone carries a comparison.
 #
 # **What it costs.** `quick` trains some twenty small networks, in two to three minutes on two cores. The other
 # profiles draw stored records and answers, without images.
@@ -72,7 +72,7 @@ if len(cells):
 
 # %%
 smallest = mechanismtables.smallest_alpha(everywhere)
-chapter.table(smallest, "smallest_alpha", readable.readable(smallest))
+chapter.table(smallest, "smallest_alpha", mechanismtables.shown(smallest))
 
 # %% [markdown]
 # ## Controls at equal cost
@@ -145,9 +145,9 @@ chapter.missing("usage")
 chapter.table(wiring, "wiring", usagetables.shown(wiring))
 
 # %% [markdown]
-# A weight that reads a shuffled channel can't rely on *where* a value comes from if another permutation costs it
-# little; it relies on there being values from elsewhere. Do weights grow or shrink there? The norm of the weights
-# that read a shuffled channel, over that of the others, beside the same channels of the plain network of that seed:
+# If another permutation costs little, weights rely on values from elsewhere, never mind where. Do weights grow or
+# shrink there? The norm of the weights that read a shuffled channel, over that of the others, beside the same channels
+# of the plain network of that seed:
 
 # %%
 norms = usageweights.norms(chapter.with_probes("usage"), "usage")
@@ -157,8 +157,8 @@ chapter.table(norms, "weight_norms", readable.readable(norms))
 # ## What does it cost when images change?
 #
 # Convolution commutes with translation (but for strides and borders), a fixed shuffle doesn't. We move the test
-# images, their edge filled by reflection, and count how often an answer stays (consistency)
-# {cite:p}`zhang2019making`:
+# images, their edge filled by reflection, and count how often an answer changes (what is left is consistency
+# {cite:p}`zhang2019making`):
 
 # %%
 shifts = usagetables.shift_table(asked)
@@ -167,9 +167,9 @@ if len(shifts):
     chapter.figure(figure, shifts, "shifts", caption=False)
 
 # %% [markdown]
-# A permutation is for one input size. At another one, a user can resize the image, or draw π anew and keep the
-# weights. And what of worse images: noise, blur, low contrast {cite:p}`hendrycks2019benchmarking`, at five
-# severities?
+# With shuffling a few more change, but fewer than so many images can tell. A permutation is for one input size. At
+# another one, a user can resize the image, or draw π anew and keep the weights. And what of worse images: noise, blur,
+# low contrast {cite:p}`hendrycks2019benchmarking`, at five severities?
 
 # %%
 corrupted, sizes = usagetables.corruption_table(asked), usagetables.size_table(asked)
@@ -183,15 +183,16 @@ worse = corrupted[corrupted["severity"] == "mean"] if len(corrupted) else corrup
 chapter.table(worse, "corruptions", usagetables.shown(worse))
 
 # %% [markdown]
-# One network of each kind can't speak for all: the intervals are over images. A network at chance, as the plain one
-# is on the generated task, says nothing here.
+# On real images, smaller ones are best taken as they are, with a new π, larger ones resized. The shuffling network
+# does better under noise and low contrast, worse under blur. But one network of each kind can't speak for all: the
+# intervals are over images. A network at chance, as the plain one is on the generated task, says nothing here.
 #
 # ## Pathfinder: contours
 #
 # The field's own test of horizontal connections {cite:p}`linsley2018learning`: two dashed contours, two dots; are the
-# dots on the same contour? Ours is generated, and no view of one dot tells, nor does their distance. It takes less
-# than the whole contour: the angles of a few dashes at either end say much. Training begins with short contours, else
-# not even a network that sees all finds anything; tests have long ones.
+# dots on the same contour? Ours is generated, and no view of one dot tells, nor does their distance, but the angles of
+# a few dashes at either end say much. Training begins with short contours, else nothing is learned; tests have long
+# ones.
 
 # %%
 pictures = contours.examples(chapter.profile, "pathfinder")
@@ -213,8 +214,8 @@ chapter.missing("pathfinder")
 # %% [markdown]
 # ## How far does chance go?
 #
-# The paper compares means of five runs, α picked by the same test images that then report it. From the spread of our
-# own runs: how many does it take to see a difference, and how good does the best of several α look if all are equal?
+# The paper compares means of five runs, α picked by the test images that then report it. From our own spread: how
+# many runs does a difference take, and how good does the best of several α look if all are equal?
 
 # %%
 own_sd = selection.spread_of_runs(chapter.evidence("table2"))
@@ -231,16 +232,16 @@ if own_sd:
     display(chapter.table(bias, "selection_bias", readable.readable(bias)))
 
 # %% [markdown]
-# `optimism`: by how much the chosen α's mean flatters it. What all α share, the sampling error of the one test set,
-# cancels in the choice. Where pairs need more than runs an arm, conv and ss of a seed don't err together.
+# At our spread, five runs an arm are too few for half a point, and the best of equal α looks better than it is
+# (`optimism`). What all α share, the sampling error of the one test set, cancels in the choice. Where pairs need more
+# than runs an arm, conv and ss of a seed don't err together.
 #
 # ## Claim, evidence, verdict
 #
 # The rules, as the code states them:
 
 # %%
-print(controljudge.RULE)
-print(usagejudge.RULE)
+chapter.rules(*controljudge.RULES, *usagejudge.RULES)
 
 # %%
 verdicts = mechanismtables.border_claims(everywhere)

@@ -29,7 +29,7 @@ TREATMENT_TEXT = {  # as readers know them
     "unshuffled": "un-shuffled",
     "mean": "channel mean",
     "other_pi": "another π",
-    "fresh": "a fresh π each forward",
+    "fresh": "fresh π each forward",
 }
 DRAWN = ("others_zeroed", "other_pi")  # that a draw decides
 RE_ESTIMATED = ("intact", "zeroed", "others_zeroed", "unshuffled")  # also with new batch norm statistics

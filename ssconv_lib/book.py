@@ -13,13 +13,12 @@ from . import figures, study
 from .fieldtask import make_missing
 from .fieldweights import train_needed
 from .files import write_whole
+from .pagetable import as_html
 from .paths import results_dir
 from .plan import Profile
 from .probetask import ask_missing
 from .speed import measure_missing
 from .workers import train_missing
-
-WORDY = 60  # characters of a cell that is a sentence
 
 
 class Chapter:
@@ -170,6 +169,10 @@ class Chapter:
             text += f" To make the rest: `{command}` (after `make`: `.venv/bin/python`)."
         return Markdown(text)
 
+    def rules(self, *rules: str) -> Markdown:
+        """The rules by which a chapter judges, as a list."""
+        return Markdown("\n".join(f"- {rule}" for rule in rules))
+
     def table(self, data: pd.DataFrame, name: str, show: pd.DataFrame | None = None) -> HTML | Markdown:
         """Save a table as CSV, and show it, or `show`, its form for readers."""
         path = self.folder / "tables" / f"{self.number}_{name}.csv"
@@ -198,14 +201,3 @@ def _show(figure: Figure) -> None:
     plt.close(figure)  # or the kernel shows it again when the cell ends
     width = round(96 * figure.get_figwidth())  # 96 pixels of a page are an inch, however fine the picture
     display(figure, metadata={"image/png": {"alt": figures.alt_text(figure), "width": width}})
-
-
-def as_html(data: pd.DataFrame) -> HTML:
-    """A table for the page: no index, empty cells for what is not there, class names escaped.
-
-    Of class "wordy" is one with sentences in it, which are to break; any other keeps a row to a line and scrolls.
-    """
-    text = data.select_dtypes(exclude="number").astype(str)
-    wordy = bool(text.map(len).gt(WORDY).any(axis=None))
-    form = {"index": False, "na_rep": "", "border": 0, "float_format": lambda value: f"{value:.3g}"}
-    return HTML(data.to_html(classes="wordy" if wordy else "lined", **form))

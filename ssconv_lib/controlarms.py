@@ -12,16 +12,16 @@ from .tables import SOLVED, by_seed, source
 CONTROL_TEXT = {
     "conv": "plain convolution",
     "ss": "ss convolution, the paper's π",
-    "fresh": "another π each forward",
+    "fresh": "fresh π each forward",
     "windows": "π within windows of 4×4",
-    "shift": "channels shifted by a pixel",
-    "roll": "channels rolled by half the map",
-    "per_channel": "a π of each channel's own",
-    "mean": "channels' means broadcast",
+    "shift": "shift by a pixel",
+    "roll": "roll by half the map",
+    "per_channel": "π per channel",
+    "mean": "mean broadcast",
     "zeroed": "channels zeroed",
     "narrower": "a network narrower by α",
     "se": "squeeze-and-excitation",
-    "gc": "global context block",
+    "gc": "global context",
     "dilated": "dilated convolution",
 }
 # a network that is an arm by itself: which, and the network that it is compared with

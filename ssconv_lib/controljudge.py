@@ -70,13 +70,16 @@ EXPLANATIONS = (
         beside=("fresh",),  # the most noise, but it brings in values from far away, too
     ),
 )
-RULE = (
-    "Better means that the 95 % interval of the paired difference excludes 0; on the generated task, that more runs"
-    " solve it (Fisher's exact test, 5 %). A control keeps the gain if it is better than plain convolution and the"
-    " interval of what it lacks to the shuffle ends below half of the gain; it loses the gain if it is worse than the"
-    " shuffle and the interval of what it has over plain convolution ends below that. If it is better than plain"
-    " convolution and no more is seen, it keeps a part at least, and the claim stands in part; else nobody can tell."
-    " Where the shuffle itself isn't seen to be better, there is no gain to explain."
+RULES = (
+    "**Better** means that the 95 % interval of the paired difference excludes 0; on the generated task, that more runs"
+    " solve it (Fisher's exact test, 5 %).",
+    "A control **keeps the gain** if it is better than plain convolution and the interval of what it lacks to the"
+    " shuffle ends below half of the gain.",
+    "It **loses the gain** if it is worse than the shuffle and the interval of what it has over plain convolution ends"
+    " below that.",
+    "If it is better than plain convolution and no more is seen, it keeps a part at least, and the claim stands"
+    " **in part**; else nobody can tell.",
+    "Where the shuffle itself isn't seen to be better, there is no gain to explain.",
 )
 
 
@@ -103,7 +106,7 @@ _PARTS = {"keeps a part", "keeps at least a part"}
 def verdicts(frames: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     """What the gain comes from: a row for each group of runs with controls, and explanation.
 
-    `RULE` in detail. A control that is better than conv, at a level corrected for the number of controls that decide
+    `RULES` in detail. A control that is better than conv, at a level corrected for the number of controls that decide
     (one is enough), *keeps the gain* if the upper end of its shortfall to ss is below half of the gain of ss over conv;
     it *keeps a part* if it is worse than ss; else it *keeps at least a part*. One that is worse than ss and not better
     than conv *loses the gain* if the upper end of its gain over conv is below that half, else it *loses at least a

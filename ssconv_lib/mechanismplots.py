@@ -111,11 +111,11 @@ def _border_text(limit: int, shown: Sequence[int]) -> str:
 
 
 def _border_line(ax: Axes, limit: int, shown: Sequence[int], gap: float) -> None:
-    """A line midway between the columns of both sides: at the border itself it would cut through a column's runs."""
+    """A line half a gap before the border: at the border itself it would cut through a column's runs."""
     beyond = sum(distance < limit for distance in shown)
     at = shown[-1] + 0.55 * gap if beyond == len(shown) else shown[0] - 0.55 * gap
     if 0 < beyond < len(shown):
-        at = (shown[beyond - 1] + shown[beyond]) / 2
+        at = limit - 0.5 * gap
         ax.axvline(at, color=VERMILION, lw=1.6, zorder=1)
     text = {"transform": ax.get_xaxis_transform(), **_border_style(beyond, shown)}
     ax.text(at, 1.01, _border_text(limit, shown), **text)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import stats
 from .judge import verdict_row
-from .readable import alpha_text
+from .readable import alpha_text, readable
 from .tables import SOLVED, source
 
 PATCH = 3  # pixels a side, the generated task's default
@@ -150,6 +150,15 @@ def smallest_alpha(table: pd.DataFrame) -> pd.DataFrame:
         row |= {name: None if alpha != alpha else alpha_text(alpha) for name, alpha in smallest.items()}
         rows.append(row | {"α tried": ", ".join(alpha_text(alpha) for alpha in sorted(ss["alpha"]))})
     return pd.DataFrame(rows, columns=[*keys, "conv solved", *_SMALLEST, "α tried"])
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `smallest_alpha` for readers: what plain convolution does, and with which α all or most runs do."""
+    names = {"outside": "beyond the border", "most solve from": "most solve it from α ="}
+    names["all solve from"] = "all from α ="
+    text = table.drop(columns=["exact", "one run solves from", "most solve up to"])
+    text["outside"] = text["outside"].map({True: "yes", False: "no"})
+    return readable(text).rename(columns=names)
 
 
 _SMALLEST = ["one run solves from", "most solve from", "all solve from", "most solve up to"]

@@ -55,7 +55,7 @@ def latest(frame: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each measurement, with Listing 1 and our layer beside the plain convolution.
+    """A row for each measurement, with Listing 1 and our layer beside the plain convolution; by source.
 
     Args:
         frame: From `study.speed_frame`, of one profile or several.
@@ -77,7 +77,9 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
                 row |= {name: arm["ratio"], f"{name}_low": arm["ratio_low"], f"{name}_high": arm["ratio_high"]}
                 row |= {f"{name}_{what}": _over(arm[f"{what}_mb"], conv[f"{what}_mb"]) for what in ("saved", "peak")}
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*_COLUMNS])
+    table = pd.DataFrame(rows, columns=[*_COLUMNS])
+    together = pd.Series(pd.factorize(table["source"])[0]).argsort(kind="stable")
+    return table.iloc[together].reset_index(drop=True)
 
 
 def _over(value: float | None, plain: float | None) -> float:

@@ -11,22 +11,23 @@ from .usagetables import control_text, networks, pairs
 SLIGHT = float(paper.difference(2, "wrn16_4"))  # points; what costs less than that is not what the gain comes from
 PART = 0.1  # of what zeroing costs, all that the shuffled channels are worth; what costs less is a side of them at most
 POOR = 100 / 3  # percent of error; the answers of a network that is wrong more often change for any reason
-RULE = (
-    f"A treatment of the wiring costs little if it costs less than {SLIGHT:g} points, the gain of WRN-16-4 in Table 2,"
-    f" or than {100 * PART:g} % of what zeroing the shuffled channels costs, whichever is more (for zeroing itself: the"
-    " first). What the network needs by this treatment is supported if the 95 % interval over images lies above 0, but"
-    " only in part if the mean is little; not supported if the interval holds 0 and ends below what is little; else"
-    " nobody can tell."
-    " That moving the image changes answers more often is supported if the interval of the difference to plain"
+RULES = (
+    f"A treatment of the wiring **costs little** if it costs less than {SLIGHT:g} points, the gain of WRN-16-4 in Table"
+    f" 2, or than {100 * PART:g} % of what zeroing the shuffled channels costs, whichever is more (for zeroing itself:"
+    " the first).",
+    "That a network **needs** what a treatment takes away is supported if the 95 % interval of its cost over images"
+    " lies above 0, but only in part if the mean is little; not supported if the interval holds 0 and ends below what"
+    " is little; else nobody can tell.",
+    "That **moving the image** changes answers more often is supported if the interval of the difference to plain"
     " convolution lies above 0, not supported if it lies below, and else nobody can tell, as also where one of the two"
-    f" networks is wrong about more than {POOR:.0f} % of the unmoved images."
+    f" networks is wrong about more than {POOR:.0f} % of the unmoved images.",
 )
 # what a network needs if a treatment of all its ss convolutions costs, and the treatment at the start of a sentence
 NEEDS = {
     "zeroed": ("The network needs its shuffled channels", "Zeroing them"),
-    "unshuffled": ("It needs them to be shuffled", "Un-shuffling"),
-    "other_pi": ("It needs the very wiring that it was trained with", "Another π"),
-    "mean": ("It needs more of a shuffled channel than its mean", "The mean in its place"),
+    "unshuffled": ("The network needs its shuffled channels to be shuffled", "Un-shuffling"),
+    "other_pi": ("The network needs the very wiring that it was trained with", "Another π"),
+    "mean": ("The network needs more of a shuffled channel than its mean", "The mean in its place"),
 }
 WHERE = "Not in the paper"
 
@@ -41,7 +42,7 @@ def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
 
     Slight is what costs less than `SLIGHT` points or than `PART` of what zeroing costs, whichever is more; for zeroing
     itself, `SLIGHT`. If the 95 % interval over images lies above 0, supported, or in part if the mean is slight; if
-    it doesn't, not supported if it ends below what is slight; else nobody can tell. `RULE` says so to readers.
+    it doesn't, not supported if it ends below what is slight; else nobody can tell. `RULES` say so to readers.
 
     Args:
         frame: From `probestudy.probe_frame`.

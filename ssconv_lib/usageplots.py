@@ -59,7 +59,7 @@ def wiring(table: pd.DataFrame) -> Figure:
 
 
 def shifts(table: pd.DataFrame) -> Figure:
-    """Draw how many answers stay when the image moves, and conv minus ss of those that change, with its interval.
+    """Draw how many answers change when the image moves, and conv minus ss of these, with its interval.
 
     Args:
         table: From `usagetables.shift_table`.
@@ -74,21 +74,21 @@ def shifts(table: pd.DataFrame) -> Figure:
     for (key, of), (left, right) in zip(networks, axes, strict=True):
         places = range(len(of))
         for arm, line in LINES.items():
-            left.plot(places, 100 - of[arm], ms=6, lw=1.8, mec="white", mew=0.7, label=arm, **line)
-        left.set(ylabel="answers that stay (%)")
-        left.set_ylim(top=100)
+            left.plot(places, of[arm], ms=6, lw=1.8, mec="white", mew=0.7, label=arm, **line)
+        left.set(ylabel="answers that change (%)")
+        left.set_ylim(bottom=0)
         left.set_title(_title(key, of), fontsize=9)
         right.axhline(0, color="black", lw=0.8)
         ends = (of["difference"] - of["low"]).to_numpy(), (of["high"] - of["difference"]).to_numpy()
         right.errorbar(places, of["difference"], ends, fmt="D", color=BLUE, capsize=3, ms=5, lw=1.5)
         right.set(ylabel="conv − ss (points), 95 % interval")
-        right.set_title("answers that change\n(above 0, shuffling helps)", fontsize=9)
+        right.set_title("the difference\n(below 0, shuffling changes more)", fontsize=9)
         for ax in (left, right):
             ax.set_xticks(places, [f"{pixels:g}" for pixels in of["shift"]])
             ax.set(xlabel="pixels moved", xlim=(-0.4, len(of) - 0.6))
             ax.grid(axis="y")
-    axes[0, 0].legend(loc="lower left", fontsize=8.5)
-    _head(figure, "Consistency: how many answers stay when the image moves")
+    axes[0, 0].legend(loc="upper left", fontsize=8.5)
+    _head(figure, "Consistency: how many answers change when the image moves")
     return figure
 
 

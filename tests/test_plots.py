@@ -9,7 +9,8 @@ import pytest
 from test_tables import grouped, runs
 
 from ssconv_lib import figures, plots, tables
-from ssconv_lib.book import Chapter, as_html
+from ssconv_lib.book import Chapter
+from ssconv_lib.pagetable import as_html
 from ssconv_lib.paper import PrintedDifference
 
 SWEEP = runs({0.0: [50, 49, 51], 0.125: [0, 0.2, 30], 1.0: [50, 50, 49]}, data="longrange", model="long_range_cnn")

@@ -56,7 +56,7 @@ def test_the_wirings_verdicts_follow_from_the_intervals():
     assert outcome(wrong((0, 10)), wrong((0, 80)), some) == ["supported", "not supported"]
     assert outcome(wrong((0, 30), (40, 50)), some, some) == ["cannot tell", "cannot tell"]
     row = usagejudge.wiring_verdicts(wired([wrong((0, 80))], some, some))[1]
-    assert row["claim"] == "It needs the very wiring that it was trained with"
+    assert row["claim"] == "The network needs the very wiring that it was trained with"
     assert row["evidence"].startswith("Another π takes the error from 10.00 to 20.00 %, by 10.00 [")
     assert "WRN-10-2, α = 0.06, seed 3; laptop (CIFAR-10)" in row["where"]
 
@@ -74,7 +74,7 @@ def test_what_costs_less_than_a_tenth_of_zeroing_is_not_what_the_channels_are_wo
         frame = wired([wrong((0, 40))], wrong((0, 40)), wrong((0, 40)))
         more = pd.DataFrame([row("wiring", wrong((0, zeroed)), treatment="zeroed", draw=0)])
         by_claim = {r["claim"]: r for r in usagejudge.wiring_verdicts(pd.concat([frame, more]))}
-        return by_claim["It needs the very wiring that it was trained with"]["verdict"]
+        return by_claim["The network needs the very wiring that it was trained with"]["verdict"]
 
     # no image differs, which leaves .92 points open; a tenth of 15, of 5 points
     assert outcome(zeroed=100) == "not supported"
@@ -101,7 +101,7 @@ def test_another_permutation_that_costs_a_tenth_of_zeroing_is_needed_in_part():
     frame = wired([wrong((0, 46)), wrong((0, 47))], wrong((0, 40)), wrong((0, 40)))
     zeroed = pd.DataFrame([row("wiring", wrong((0, 112)), treatment="zeroed", draw=0)])  # 18 points, so 1.8 is little
     of = {r["claim"]: r for r in usagejudge.wiring_verdicts(pd.concat([frame, zeroed]))}
-    one = of["It needs the very wiring that it was trained with"]
+    one = of["The network needs the very wiring that it was trained with"]
     assert one["verdict"] == "in part"
     assert "by 1.62 [0.50, 2.88] points, over 400 images, where" in one["evidence"]
     assert one["evidence"].endswith("zeroing costs 18.00, so less than 1.80 is little")
@@ -120,8 +120,7 @@ def test_the_evidence_names_the_images_and_what_could_have_been_seen():
 
 
 def test_the_rule_for_readers_has_the_numbers_that_judge():
-    rule = usagejudge.RULE
-    assert rule.endswith("unmoved images.")
+    rule = " ".join(usagejudge.RULES)
     for number in (f"{usagejudge.SLIGHT} points", f"{100 * usagejudge.PART:.0f} % of", f"{usagejudge.POOR:.0f} %"):
         assert number in rule
     for outcome in ("not supported", "supported", "in part", "nobody can tell"):
@@ -135,7 +134,7 @@ def test_readers_see_names_and_no_hash_and_intervals_in_one_column():
     assert text["treatment"].tolist() == ["intact", "another π", "un-shuffled"]
     assert not {"network", "control", "low", "high"} & set(text)
     controlled = usagetables.shown(table.assign(control="per_channel"))
-    assert controlled["control"].unique().tolist() == ["a π of each channel's own"]
+    assert controlled["control"].unique().tolist() == ["π per channel"]
     corrupt = usagetables.shown(usagetables.corruption_table(corrupted()))
     assert not {"network", "beyond_low", "beyond_high"} & set(corrupt)
     one = usagetables.corruption_table(corrupted()).iloc[1]
