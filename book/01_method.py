@@ -287,7 +287,8 @@ for name in ("wrn16_4", "densenet_bc_100_12", "resnext29_2x64d"):
         rows.append({"model": name, "alpha": alpha, **cost(model, (3, 32, 32))})
 costs = pd.DataFrame(rows)
 with_commas = {column: costs[column].map("{:,}".format) for column in costs.columns[2:]}
-chapter.table(costs, "cost", show=costs.assign(**with_commas))
+shown = costs.assign(**with_commas).drop(columns=["convs", "converted", "pi_bytes"])
+chapter.table(costs, "cost", show=shown)
 
 # %% [markdown]
 # `converted` leaves out the stem and downsampling layers; `active` are those wide enough to shuffle a channel. The

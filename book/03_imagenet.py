@@ -186,7 +186,7 @@ chapter.table(planned, "work", readable.readable(planned))
 rates = budget.measured_rates(records3)
 estimate = budget.estimate(rates, planned, price=budget.PRICE)
 print(f"a processor's row is one thread of it; money: {budget.PRICE:g} for an hour of a GPU, in any currency")
-chapter.table(estimate, "estimate", readable.readable(estimate))
+chapter.table(estimate, "estimate", readable.readable(estimate.drop(columns=["images_per_second", "processes"])))
 
 # %% [markdown]
 # ## Claim, evidence, verdict

@@ -110,7 +110,8 @@ chapter.missing("controls_generated")
 # windows reach the whole image, too (`reach`). Of a new permutation in every forward the runs are too few to tell;
 # squeeze-and-excitation, which also sees everything, seldom gets there.
 #
-# Now real images, where the gain is a matter of tenths of a point; `detectable` is what so many seeds would see:
+# Now real images, where the gain is a matter of tenths of a point; `detectable` is what so many seeds would see;
+# differences are to plain convolution, then to the shuffle:
 
 # %%
 trained = pd.concat(chapter.evidence("controls") or [chapter.records("controls")])

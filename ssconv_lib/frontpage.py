@@ -100,11 +100,19 @@ def claims(tables: Path) -> list[str]:
     """
     found = verdicts(tables)
     found = found[~found["where"].str.startswith(OWN)]
-    rows = ["| claim of the paper | chapter | verdict |", "|---|---|---|"]
+    rows = ["| claim of the paper | printed in; seen in | chapter | verdict |", "|---|---|---|---|"]
     for (chapter, claim), same in found.groupby(["chapter", "claim"], sort=False):
         said = [f"{verdict} in {share}" if share else verdict for verdict, share in shares(same["verdict"]).items()]
-        rows.append(f"| {claim} | {int(chapter)} | {', '.join(said)} |")
+        rows.append(f"| {claim} | {_seen_in(same)} | {int(chapter)} | {', '.join(said)} |")
     return rows
+
+
+def _seen_in(said: pd.DataFrame) -> str:
+    """Where the paper says it and what it was seen in; of several measurements how many there are."""
+    if len(said) == 1:
+        return said["where"].iloc[0]
+    printed = said["where"].str.partition(";")[0].iloc[0]
+    return f"{printed}; {len(said)} measurements"
 
 
 def with_lines(readme: str, made: list[str]) -> str:

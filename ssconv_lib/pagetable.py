@@ -7,7 +7,7 @@ from IPython.display import HTML
 
 SENTENCE = 60  # characters of a cell that is a sentence
 GROUP = "source"  # the column whose values head groups of rows
-MANY = 6  # columns that fit without any care
+MANY = 5  # columns that fit without any care
 
 
 def as_html(data: pd.DataFrame) -> HTML:

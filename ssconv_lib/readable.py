@@ -48,7 +48,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[name] = [_plus_minus(m, sd) for m, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
         elif name == "low" and "high" in table:
             shown["95 % interval"] = [interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
-        elif not name.endswith("_sd") and name not in ("high", "sentence", "unmatched"):
+        elif not name.endswith("_sd") and name not in _NOT_SHOWN:
             shown[name] = [_FORMATS.get(name, number)(value) for value in table[name]]
     return shown
 
@@ -87,6 +87,7 @@ def plain(text: str) -> str:
     return text
 
 
+_NOT_SHOWN = ("high", "sentence", "unmatched", "best, selected on test")  # these are in the CSV alone
 _FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
 
 

@@ -49,8 +49,8 @@ def test_the_table_has_the_papers_claims_alone_and_puts_measurements_of_one_toge
     table = pd.DataFrame(rows, columns=["claim", "where", "verdict"]).assign(evidence="measured")
     table.to_csv(tmp_path / "04_verdicts.csv")
     assert frontpage.claims(tmp_path)[2:] == [
-        "| It is αC | 4 | reproduced |",
-        "| It is slow | 4 | reproduced in 2 of 3, cannot tell in 1 of 3 |",
+        "| It is αC | Table 1 | 4 | reproduced |",
+        "| It is slow | Sec. 4; 3 measurements | 4 | reproduced in 2 of 3, cannot tell in 1 of 3 |",
     ]
 
 

@@ -10,7 +10,6 @@ from test_tables import grouped, runs
 
 from ssconv_lib import figures, plots, tables
 from ssconv_lib.book import Chapter
-from ssconv_lib.pagetable import as_html
 from ssconv_lib.paper import PrintedDifference
 
 SWEEP = runs({0.0: [50, 49, 51], 0.125: [0, 0.2, 30], 1.0: [50, 50, 49]}, data="longrange", model="long_range_cnn")
@@ -124,16 +123,6 @@ def test_a_chapter_puts_its_results_where_the_readme_says(tmp_results):
     missing = chapter.missing("table1").data
     assert "0 of 20 runs" in missing
     assert "python -m ssconv_lib train --profile laptop --study table1" in missing
-
-
-def test_class_names_in_tables_are_shown_as_text():
-    assert "<script>" not in as_html(pd.DataFrame({"class": ["<script>alert(1)</script>"]})).data
-
-
-def test_a_table_with_sentences_is_wordy_and_any_other_lined():
-    short, long = pd.DataFrame({"a": [1.5], "b": ["few words"]}), pd.DataFrame({"a": [1], "b": ["a sentence " * 6]})
-    assert 'class="dataframe lined"' in as_html(short).data
-    assert 'class="dataframe wordy"' in as_html(long).data
 
 
 def test_words_for_a_figure_name_titles_axes_and_legend_once_each():
