@@ -40,8 +40,8 @@ chapter.heading()
 #
 # Two coloured patches lie on noise; the class says whether their colours agree. Here they are at *one* distance from
 # each other. If no unit sees both, global average pooling only adds up what was seen of each, and the task can't be
-# solved. So the theoretical receptive field makes a prediction: a border, between distances that can be solved and
-# those that can't. A network deep enough to see everything has none.
+# solved. So the theoretical receptive field predicts a border, between distances that can be solved and those that
+# can't; a network that sees everything has none.
 
 # %%
 mechanism = chapter.records("mechanism")
@@ -52,9 +52,9 @@ if len(cells):
 chapter.missing("mechanism")
 
 # %% [markdown]
-# Every point is a run. Beyond the line no plain network solves the task. Before it they often fail, too: that some
-# unit reaches both patches is necessary, not sufficient. With a sixteenth of the channels shuffled, most runs solve
-# it there, too. The counts of all profiles that have records:
+# Every point is a run. Beyond the line no plain network solves the task. Before it they often fail, too: that some unit
+# reaches both patches is necessary, not sufficient. With a sixteenth of the channels shuffled, most runs solve it
+# there, too, but none with patches far apart in larger images. The counts of all profiles that have records:
 
 # %%
 evidence = chapter.evidence("mechanism")
@@ -186,7 +186,7 @@ chapter.table(worse, "corruptions", usagetables.shown(worse))
 # %% [markdown]
 # On real images, smaller ones are best taken as they are, with a new π, larger ones resized. The shuffling network
 # does better under noise and low contrast, worse under blur. But one network of each kind can't speak for all: the
-# intervals are over images. A network at chance, as the plain one is on the generated task, says nothing here.
+# intervals are over images. A network at chance says nothing here.
 #
 # ## Pathfinder: contours
 #

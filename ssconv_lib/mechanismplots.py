@@ -72,10 +72,13 @@ def heat_map(table: pd.DataFrame) -> Figure:
         ValueError: for cells of several profiles, or none.
     """
     panels = _panels(table)
-    alphas, shown = sorted(table["alpha"].unique()), sorted(table["distance"].unique())
-    height = 0.9 + sum(0.75 + 0.28 * len(alphas) for _ in panels)
-    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, height), squeeze=False, sharex=True)
+    shown = sorted(table["distance"].unique())
+    heights = [0.75 + 0.28 * of["alpha"].nunique() for _, of in panels]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(WIDTH, 0.9 + sum(heights)), squeeze=False, sharex=True, height_ratios=heights
+    )
     for (head, of), ax in zip(panels, axes[:, 0], strict=True):
+        alphas = sorted(of["alpha"].unique())
         for row in of.itertuples():
             at = shown.index(row.distance), alphas.index(row.alpha)
             share = row.solved / row.n
