@@ -29,8 +29,7 @@ serve: $(ready) ## show the site at http://localhost:8000, to this machine alone
 	@$(py) -m ssconv_lib site --serve --port "$(PORT)"
 
 test: $(ready) ## run the tests
-	@$(py) -m pytest --numprocesses 2 --dist loadgroup --ignore tests/test_native.py
-	@$(py) -m pytest tests/test_native.py
+	@$(py) -m pytest
 
 lab: $(ready) ## open the chapters in JupyterLab
 	@$(py) -m jupyterlab --LabApp.default_url=/lab/tree/book

@@ -18,15 +18,8 @@ matplotlib.use("Agg")  # here, not in the environment: kernels would inherit it 
 
 
 def pytest_collection_modifyitems(items):
-    """Put what needs the executed chapters first, as it takes longest, and test_native last.
-
-    What test_native loads takes the place of the operators' Python form for good. Where tests run on several
-    processes (`make test`), those of a file stay on one, and all that need the chapters, so that these run once.
-    """
-    book = {item.path for item in items if "book_environment" in item.fixturenames}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("book" if item.path in book else item.path.stem))
-    items.sort(key=lambda item: (item.path.stem == "test_native", item.path not in book))
+    """Put test_native last: what it loads takes the place of the operators' Python form for good."""
+    items.sort(key=lambda item: item.path.stem == "test_native")
 
 
 @pytest.fixture(scope="session", autouse=True)
