@@ -14,7 +14,7 @@ from .pathfinder import Pathfinder
 from .plan import Profile
 from .plots import WIDTH
 from .readable import alpha_text, model_text
-from .tables import SOLVED, source
+from .tables import solved, source
 
 EXAMPLES = 4  # of each class
 COLUMNS = ["source", "model", "alpha", "n", "solved", "low", "high", "error", "p"]
@@ -120,5 +120,4 @@ def _network(model: str) -> str:
 
 def _solved(runs_of: pd.DataFrame, alpha: float) -> tuple[int, int]:
     """How many of a network's runs at this α follow the contour, of how many."""
-    errors = runs_of.loc[runs_of["alpha"] == alpha, "error"]
-    return int((errors < SOLVED).sum()), len(errors)
+    return solved(runs_of.loc[runs_of["alpha"] == alpha, "error"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from . import stats
-from .tables import SOLVED, by_seed, source
+from .tables import by_seed, solved, source
 
 # every arm by name, in the order of tables and figures
 CONTROL_TEXT = {
@@ -59,8 +59,7 @@ class Group(NamedTuple):
 
     def solved(self, arm: str) -> tuple[int, int]:
         """How many of an arm's runs solved the generated task, of how many."""
-        errors = self.arms[arm]["error"]
-        return int((errors < SOLVED).sum()), len(errors)
+        return solved(self.arms[arm]["error"])
 
     def paired(self, first: str, second: str, level: float = 0.95) -> stats.Difference | None:
         """First minus second, by seed; None if they share no seed."""

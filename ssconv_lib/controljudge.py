@@ -201,11 +201,10 @@ def _by_error(group: Group) -> _Compare:
         if measured is None or measured.degenerate:
             why = f"n = {measured.n}: {measured.degenerate}" if measured else "no seed in common"
             return Comparison(False, measured.mean if measured else float("nan"), math.inf, f"no interval ({why})")
-        text = (
-            f"{measured.mean:.2f} points ({measured.low:.2f} to {measured.high:.2f}, n = {measured.n} pairs,"
-            f" detectable {measured.detectable():.2f})"
-        )
-        return Comparison(measured.low > 0, measured.mean, measured.high, text.replace("-", "−"))
+        number, ends = readable.number, readable.interval(measured.low, measured.high)
+        seen = number(float(measured.detectable()))
+        text = f"{number(float(measured.mean))} points ({ends}, n = {measured.n} pairs, detectable {seen})"
+        return Comparison(measured.low > 0, measured.mean, measured.high, text)
 
     return compare
 

@@ -38,7 +38,7 @@ def solved_arms(frame: pd.DataFrame) -> Figure:
             errors = runs.sort_values("seed")["error"]
             ax.scatter(errors, heights, s=26, color=colour, ec="white", lw=0.5, zorder=3, clip_on=False)
             text = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8.5, "color": colour}
-            ax.text(1.02, place, f"{(errors < SOLVED).sum()} of {len(errors)}", **text, fontweight=_weight(arm))
+            ax.text(1.02, place, "{} of {}".format(*group.solved(arm)), **text, fontweight=_weight(arm))
         ax.text(1.02, -0.62, "solved", transform=ax.get_yaxis_transform(), va="bottom", fontsize=8.5, color=GREY)
         for level, name in ((50, "chance"), (SOLVED, f"solved: below {SOLVED:g} %")):
             ax.text(level, -0.62, name, ha="center", va="bottom", fontsize=7.5, color=GREY)

@@ -93,7 +93,7 @@ def reach_claim(frame: pd.DataFrame) -> dict[str, str]:
     Fisher's exact test at 5 % on the runs that solved the task. Seeds and α are fixed by the profile beforehand.
     """
     arms = {"without": frame[frame["alpha"] == 0], "with": frame[frame["alpha"] > 0]}
-    counts = {name: (int((runs["error"] < tables.SOLVED).sum()), len(runs)) for name, runs in arms.items()}
+    counts = {name: tables.solved(runs["error"]) for name, runs in arms.items()}
     p = stats.fisher(*counts["without"], *counts["with"])
     without, shuffled = (stats.proportion(*count) for count in counts.values())
     outcome = "cannot tell"

@@ -13,7 +13,7 @@ import pandas as pd
 from . import stats
 from .judge import verdict_row
 from .readable import alpha_text, readable
-from .tables import SOLVED, source
+from .tables import solved, source
 
 PATCH = 3  # pixels a side, the generated task's default
 _MODEL = re.compile(r"long_range_cnn(?:_d(\d+))?")
@@ -50,8 +50,7 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame[(frame["data"] == "longrange") & frame["model"].map(depth_of, na_action="ignore").notna() & plain]
     rows = []
     for (_, model, size, distance, exact, alpha), group in runs.sort_values("seed").groupby(_CELL):
-        of, solved = depth_of(model), int((group["error"] < SOLVED).sum())
-        share = stats.proportion(solved, len(group))
+        of, share = depth_of(model), stats.proportion(*solved(group["error"]))
         rows.append(
             {
                 "source": source(group),
@@ -64,7 +63,7 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
                 "outside": distance >= border(of),
                 "alpha": alpha,
                 "n": share.n,
-                "solved": solved,
+                "solved": share.k,
                 "low": 100 * share.low,
                 "high": 100 * share.high,
                 "mean": float(group["error"].mean()),

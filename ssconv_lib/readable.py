@@ -58,7 +58,7 @@ def number(value: object) -> str:
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, float):
-        return f"{value:,.2f}".replace("-", "−")
+        return f"{round(value, 9):,.2f}".replace("-", "−")  # a mean of .275 may be .27499999999999997
     if isinstance(value, int) and abs(value) >= 10_000:
         return f"{value:,}".replace("-", "−")
     return str(value)

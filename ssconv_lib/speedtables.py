@@ -78,8 +78,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
                 row |= {f"{name}_{what}": _over(arm[f"{what}_mb"], conv[f"{what}_mb"]) for what in ("saved", "peak")}
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*_COLUMNS])
-    together = pd.Series(pd.factorize(table["source"])[0]).argsort(kind="stable")
-    return table.iloc[together].reset_index(drop=True)
+    return table.sort_values("source", key=lambda names: pd.factorize(names)[0], kind="stable", ignore_index=True)
 
 
 def _over(value: float | None, plain: float | None) -> float:

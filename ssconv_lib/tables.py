@@ -50,6 +50,11 @@ DATA = {
 SOLVED = 10.0  # percent of error below which the generated task counts as solved; chance is 50
 
 
+def solved(errors: pd.Series) -> tuple[int, int]:
+    """How many runs of the generated task, or of Pathfinder, solved it, of how many."""
+    return int((errors < SOLVED).sum()), len(errors)
+
+
 def source(frame: pd.DataFrame) -> str:
     """Where a profile's numbers come from, for a column's head: quick (generated task)."""
     data = frame["data"].iloc[0]
@@ -103,7 +108,7 @@ def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "high": float("nan") if generated else errors.high,
                 "gain": gain.mean if gain else float("nan"),
                 "p": gain.p if gain else float("nan"),
-                "solved": int((group["error"] < SOLVED).sum()) if generated else None,
+                "solved": solved(group["error"])[0] if generated else None,
             }
         )
     columns = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high", "gain", "p", "solved"]

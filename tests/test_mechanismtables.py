@@ -174,6 +174,27 @@ def test_the_figure_shows_every_run_and_the_border_between_two_columns(style):
     assert len(colours) == FOUR["alpha"].nunique()
 
 
+def test_the_border_stands_beside_its_own_distance_not_in_the_middle_of_a_gap(style):
+    frame = runs({(distance, 0.0): [50.0] for distance in (8, 18, 21)})
+    (ax,) = mechanismplots.distances(mechanismtables.cells(frame)).axes
+    (line,) = [line for line in ax.lines if line.get_linestyle() == "-"]
+    assert line.get_xdata()[0] == 18 - 3 / 2
+
+
+def test_each_panel_of_the_map_has_its_own_alphas(style):
+    three, four = mechanismplots.heat_map(mechanismtables.cells(pd.concat([FOUR, THREE]))).axes
+    for ax, frame in ((three, THREE), (four, FOUR)):
+        assert len(ax.get_yticks()) == frame["alpha"].nunique()
+
+
+def test_readers_see_what_solves_and_not_how_it_was_counted():
+    smallest = mechanismtables.smallest_alpha(mechanismtables.cells(pd.concat([FOUR, THREE])))
+    shown = mechanismtables.shown(smallest)
+    assert shown["beyond the border"].tolist() == ["yes" if out else "no" for out in smallest["outside"]]
+    assert shown["all from α ="].tolist() == smallest["all solve from"].fillna("").tolist()
+    assert not {"exact", "one run solves from", "most solve up to"} & set(shown)
+
+
 def test_columns_of_neighbouring_distances_do_not_overlap(style):
     table = mechanismtables.cells(FOUR)
     (ax,) = mechanismplots.distances(table).axes

@@ -53,6 +53,8 @@ def test_sources_head_their_rows_if_these_stand_together():
         ["4", "0.3", "1.3", "2.3", "3.3"],
     ]
     assert html.count('<th colspan="5" scope="rowgroup">') == 2
+    with_seeds = as_html(wide(source=["here", "here", "there", "there"], seed=[0, 0, 1, 1])).data
+    assert rows(with_seeds)[:2] == [["x0", "x1", "x2", "x3"], ["here; seed: 0"]], "what a source shares is said with it"
     mixed = as_html(wide(source=["here", "there", "here", "there"], n=[1, 2, 3, 4])).data
     assert rows(mixed)[0][0] == "source"
     assert "rowgroup" not in mixed
@@ -63,6 +65,12 @@ def test_no_text_is_ever_markup(cells, name):
     html = as_html(wide(source=cells, **{f"<{name}>": ["<b>&"] * 4})).data
     tags = set(re.findall(r"</?(\w+)", html))
     assert tags <= {"table", "caption", "thead", "tbody", "tr", "th", "td"}
+
+
+def test_long_texts_may_break_and_intervals_may_not():
+    html = as_html(pd.DataFrame({"interval": ["1.037 (1.008 to 1.065)"], "note": ["too few pairs to judge by"]})).data
+    assert "<td>1.037 (1.008 to 1.065)</td>" in html
+    assert "<td class=long>too few pairs to judge by</td>" in html
 
 
 def test_an_empty_table_has_its_head():

@@ -38,11 +38,8 @@ def test_pages_in_order_have_no_problem_and_links_to_elsewhere_are_none(site):
         ('<script src="//example.org/x.js"></script>', "loads //example.org/x.js from elsewhere"),
         ('<img src="http://example.org/x.png">', "loads http://example.org/x.png from elsewhere"),
         ('<link rel="stylesheet" href="https://example.org/x.css">', "loads https://example.org/x.css from elsewhere"),
-        (
-            '<a href="../secret.html">',
-            "../secret.html leads out of the site, which may lie in a folder of another name",
-        ),
-        ('<a href="/two.html">', "/two.html leads out of the site, which may lie in a folder of another name"),
+        ('<a href="../secret.html">', f"../secret.html {OUT}"),
+        ('<a href="/two.html">', f"/two.html {OUT}"),
         (
             '<img srcset="_static/a.svg 1x, https://example.org/x.png 2x">',
             "loads https://example.org/x.png from elsewhere",
