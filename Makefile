@@ -29,7 +29,8 @@ serve: $(ready) ## show the site at http://localhost:8000, to this machine alone
 	@$(py) -m ssconv_lib site --serve --port "$(PORT)"
 
 test: $(ready) ## run the tests
-	@$(py) -m pytest
+	@$(py) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --ignore tests/test_native.py
+	@$(py) -m pytest tests/test_native.py
 
 lab: $(ready) ## open the chapters in JupyterLab
 	@$(py) -m jupyterlab --LabApp.default_url=/lab/tree/book

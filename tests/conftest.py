@@ -13,13 +13,30 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "tiny.toml"
+BOOK = ("test_chapters", "test_site")  # what uses book_environment
 
 matplotlib.use("Agg")  # here, not in the environment: kernels would inherit it and show no figure
 
 
 def pytest_collection_modifyitems(items):
-    """Put test_native last: what it loads takes the place of the operators' Python form for good."""
-    items.sort(key=lambda item: item.path.stem == "test_native")
+    """Put what needs the executed chapters first, as it takes longest, and test_native last.
+
+    What test_native loads takes the place of the operators' Python form for good.
+    """
+    items.sort(key=lambda item: (item.path.stem == "test_native", item.path.stem not in BOOK))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep a file's tests on one process, and all that need the executed chapters, so that these run once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = Path(nodeid.split("::", 1)[0]).stem
+            return "book" if file in BOOK else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,7 +64,7 @@ def book_environment(tmp_path_factory):
     if (ROOT / "results" / "records" / "laptop").exists():
         for kind in ("records", "weights"):
             shutil.copytree(ROOT / "results" / kind / "laptop", results / kind / "laptop")
-    return {"SSCONV_RESULTS": str(results), "SSCONV_DATA": str(data)}
+    return {"SSCONV_RESULTS": str(results), "SSCONV_DATA": str(data), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
+import conftest
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -124,3 +125,10 @@ def test_ci_runs_the_tests_and_can_be_executed():
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111
     assert script.read_text().splitlines()[-1] == "make test"
+
+
+def test_what_runs_the_chapters_stays_on_one_process():
+    """Or each of the processes of `make test` would run them, which takes minutes."""
+    files = [path for path in (ROOT / "tests").glob("test_*.py") if path.stem != "test_environment"]
+    using = {path.stem for path in files if re.search(r"\b(tiny_book|book_environment)\b", path.read_text())}
+    assert using == set(conftest.BOOK)
