@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except ToldByRankZero:
         return 1
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

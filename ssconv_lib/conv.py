@@ -23,6 +23,7 @@ from .shuffle import (
     spatial_shuffle,
 )
 
+LONGEST = 2**31  # positions that a permutation can't have: a typing error in a size, and not a layer
 _drawn = itertools.count()  # so that layers without a seed differ within a process
 
 
@@ -156,6 +157,11 @@ class SSConv2d(nn.Conv2d):
             raise ValueError(
                 f"spatial_size=None: {self.num_shuffled} of {self.in_channels} channels are shuffled at"
                 f" alpha={alpha}, so the permutation needs the input's (height, width)"
+            )
+        if self.num_shuffled and (m := self.num_shuffled * size[0] * size[1]) >= LONGEST:
+            raise ValueError(
+                f"spatial_size={size}: the {self.num_shuffled} shuffled channels have {m} positions; expected fewer"
+                f" than {LONGEST}, whose permutation takes 16 GiB"
             )
         self.spatial_size = size
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .fieldrun import FieldRun
 
+MOST = 2**26  # values of a map: of an image of 4,730 pixels a side
 HALF, LEVELS = 128, 256  # a byte holds floor(256 · σ), so σ >= .5 is exactly a byte >= 128
 
 
@@ -93,6 +94,8 @@ def _levels(record: Mapping[str, Any], shape: tuple[int, int, int]) -> Tensor:
     if record["map"]["shape"] != [*shape]:
         raise ValueError(f"the map has the shape {record['map']['shape']}, expected the images', {[*shape]}")
     count, unpacker = math.prod(shape), zlib.decompressobj()
+    if count > MOST:
+        raise ValueError(f"a map of {count} values: expected {MOST} at most")
     try:
         values = unpacker.decompress(base64.b64decode(record["map"]["values"], validate=True), count + 1)
     except (zlib.error, binascii.Error) as error:

@@ -4,6 +4,7 @@ A folder of 1.3 million files is listed in seconds, and no file is opened or ask
 is kept, relative to the folder, so that no record holds a path of one machine.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,13 +149,23 @@ def _list_split(spec: Images, root: Path, which: str) -> tuple[list[str], list[l
     if not folder.is_dir():
         raise FileNotFoundError(_message(spec, root, f"there is no {which}/" if root.is_dir() else "no such folder"))
     with os.scandir(folder) as entries:  # knows which are folders without asking for each, and follows links
-        classes = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        classes = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
     files = [_list_images(folder / name) for name in classes]
     if not classes:
         raise ValueError(_message(spec, root, f"{which}/ holds no folder of a class"))
     if empty := [name for name, names in zip(classes, files, strict=True) if not names]:
         raise ValueError(_message(spec, root, f"no images ({', '.join(EXTENSIONS)}) in {which}/ for {_some(empty)}"))
     return classes, files
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether this is a folder or a link to one; a link that leads round in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _list_images(folder: Path) -> list[str]:
@@ -197,7 +208,7 @@ def _found(root: Path) -> str:
     for entry in sorted(root.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
             with os.scandir(entry) as entries:
-                kinds = [inner.is_dir() for inner in entries if not inner.name.startswith(".")]
+                kinds = [_is_folder(inner) for inner in entries if not inner.name.startswith(".")]
             parts.append(f"{entry.name}/ ({sum(kinds)} folders, {len(kinds) - sum(kinds)} files)")
         elif not entry.name.startswith("."):
             parts.append(entry.name)

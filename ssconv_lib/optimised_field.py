@@ -21,6 +21,7 @@ from .fieldstep import Optimised, OptimisedField, clean_parts, held
 from .files import write_whole
 from .loader import FolderBatches
 from .naive_field import iteration_cost
+from .torchfile import load_checked
 from .training import checkpoint_damage
 
 
@@ -164,7 +165,7 @@ def _resume(field: OptimisedField, folder: Path | None) -> None:
     if folder is None or not (path := _checkpoint(folder, field)).exists():
         return
     with checkpoint_damage(path, field.run.label):
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_checked(path)
         owner = state["run"]
         if owner == field.run.hash:
             field.load_state_dict(state)

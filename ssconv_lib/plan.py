@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import math
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from .speedrun import SpeedRun
 
 R = TypeVar("R")
 PROFILES = Path(__file__).parent / "profiles"
+RESERVED = ("records", "weights")  # folders among the results that belong to no profile
+MOST = 100_000  # runs of a block
 
 
 class _Kind(NamedTuple):
@@ -189,11 +193,18 @@ def load_profile(name_or_path: str | Path) -> Profile:
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
         return _parse(path.stem, text, fields)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
+    except ValueError as error:  # those of TOML and of UTF-8 too
         raise ValueError(f"profile {text}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"profile {text}: its values are nested too deeply; a profile needs four levels") from error
 
 
 def _parse(name: str, source: str, fields: dict[str, Any]) -> Profile:
+    if not re.fullmatch(r"[^\W_][\w .+-]*", name) or name in RESERVED:
+        raise ValueError(
+            f"{name!r} can't name a folder of results: expected letters, digits, spaces and _ . + - in the file's name,"
+            f" and not {' or '.join(RESERVED)}; rename it"
+        )
     runs = _take_blocks(fields, "run", "runs", Run.from_dict)
     speeds = _take_blocks(fields, "speed", "speeds", SpeedRun.from_dict)
     if not runs:
@@ -245,6 +256,8 @@ def _expand(
         raise ValueError(f"study = {study!r} in a block [[{blocks}]]: expected the name of the study that asks for it")
     if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
         raise ValueError(f"sweep = {sweep!r}: expected a table of lists, as {{ seed = [0, 1], alpha = [0, 0.06] }}")
+    if (count := math.prod(map(len, sweep.values()))) > MOST:
+        raise ValueError(f"a block [[{blocks}]] of study {study!r} sweeps over {count} runs: expected {MOST} at most")
     if twice := sweep.keys() & block.keys():
         raise ValueError(f"{min(twice)!r} is both fixed and swept in a block of study {study!r}")
     for values in itertools.product(*sweep.values()):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .proberun import ProbeRun
 from .probes import Condition, Outcome
 
+MOST = 10**8  # images of a probe
 # the other columns of `probestudy.probe_frame`, so no condition can have them
 SOURCE_COLUMNS = ("profile", "model", "alpha", "layout", "control", "seed", "data", "network", "probe")
 ANSWER_COLUMNS = ("error", "n_images", "wrong", "hash")
@@ -73,8 +74,8 @@ def check_probe(record: Mapping[str, Any], run: ProbeRun) -> None:
         ValueError: they do not fit.
     """
     count, conditions = record["n_images"], record["conditions"]
-    if type(count) is not int or count < 1 or run.images not in (None, count):
-        raise ValueError(f"n_images = {count!r}, expected {run.images or 'a whole number from 1 on'}")
+    if type(count) is not int or not 1 <= count <= MOST or run.images not in (None, count):
+        raise ValueError(f"n_images = {count!r}, expected {run.images or f'a whole number from 1 to {MOST}'}")
     if not conditions:
         raise ValueError("there is no condition")
     _check_conditions([one["condition"] for one in conditions])

@@ -157,13 +157,15 @@ def _check_timed(record: dict[str, Any], run: SpeedRun) -> None:
 def _check_trained(record: dict[str, Any], run: Run) -> None:
     """Hold the measured part to what the tables read from it."""
     history, final = record["history"], record["final"]
-    if [entry["epoch"] for entry in history] != [*range(1, run.epochs + 1)]:
+    if len(history) != run.epochs or [entry["epoch"] for entry in history] != [*range(1, run.epochs + 1)]:
         raise ValueError("the run inside is not finished")
     errors = [*(entry["error"] for entry in history), final["error"], final["best_error"]]
     if not all(isinstance(error, float) and 0 <= error <= 100 for error in errors):
         raise ValueError("an error is not a number from 0 to 100")
     if final["error"] != history[-1]["error"]:
         raise ValueError("the final error is not the last epoch's")
+    if not all(isinstance(record["seconds"][part], int | float) for part in ("train", "evaluate")):
+        raise ValueError("the seconds of training and evaluation are not numbers")
     sum(record["seconds"].values()), record["origin"]["device"]
     final["best_epoch"], final["evaluated_on"], final["n_images"]
 

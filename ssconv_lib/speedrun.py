@@ -74,7 +74,9 @@ class SpeedRun:
         expect(self, "alpha", self.alpha > 0, "above 0: without shuffling there is nothing to compare")
         expect(self, "compile", self.compile in (None, *COMPILE_MODES), f"one of {', '.join(COMPILE_MODES)}")
         arms = (*ARMS, *SE_ARMS) if self.network == "resnet50" else ARMS
-        expect(self, "arms", "conv" in self.arms and {*self.arms} <= {*arms}, f"conv, and others of {', '.join(arms)}")
+        words = all(isinstance(arm, str) for arm in self.arms)
+        known = words and "conv" in self.arms and {*self.arms} <= {*arms}
+        expect(self, "arms", known, f"conv, and others of {', '.join(arms)}")
         expect(self, "arms", len({*self.arms}) == len(self.arms), "each arm once")
         there = sum(getattr(self, name) is not None for name in MACHINE)
         expect(self, "device", there in (0, len(MACHINE)), "device, torch and threads together, or none of them")

@@ -25,6 +25,7 @@ from .models import create_model
 from .origin import origin
 from .run import Run
 from .seeds import mixed_seed
+from .torchfile import load_checked
 
 EVALUATION_BATCH = 500
 STATE = ("epoch", "batch", "sums", "seconds", "history", "origins")  # with what has a state_dict, all resuming needs
@@ -227,6 +228,7 @@ class Training:
         here = self.origins
         state = self.group.share(lambda: self._read(path))
         with checkpoint_damage(path, self.run.label):
+            self._check_state(state)
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             for name in STATE:
@@ -235,12 +237,27 @@ class Training:
         if _without_date(self.origins[-1]) != _without_date(here[0]):
             self.origins += here
 
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Refuse numbers that no run has between two steps, before any is taken up."""
+        epoch, batch, sums, seconds, history, origins = (state[name] for name in STATE)
+        possible = (
+            type(epoch) is type(batch) is int
+            and 0 <= epoch <= self.run.epochs
+            and 0 <= batch <= self.steps
+            and [entry["epoch"] for entry in history] == [*range(1, epoch + 1)]
+            and (sums.shape, sums.dtype) == (self.sums.shape, self.sums.dtype)
+            and {name: type(value) for name, value in seconds.items()} == {"train": float, "evaluate": float}
+            and {type(origin) for origin in origins} == {dict}
+        )
+        if not possible:
+            raise ValueError("what it says of the epoch, its sums, the seconds or the origins is impossible")
+
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
 
     def _read(self, path: Path) -> dict[str, Any]:
         with checkpoint_damage(path, self.run.label):
-            state = torch.load(path, map_location="cpu" if self.group.size > 1 else self.device, weights_only=True)
+            state = load_checked(path, "cpu" if self.group.size > 1 else self.device)
             owner = state["run"]
         if owner != self.run.hash:
             raise ValueError(f"checkpoint {path} belongs to run {owner}, not to {self.run.label}; delete it")

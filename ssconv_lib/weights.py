@@ -3,7 +3,6 @@
 A profile names one study and one seed, whose networks are small enough for git.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,10 @@ from torch import nn
 from .files import write_whole
 from .paths import results_dir
 from .run import Run
+from .torchfile import load_checked
 from .training import build_model
+
+LARGEST = 4096  # pixels of a side that a kept network can be for
 
 
 def weights_path(run: Run, profile: str, root: Path | None = None) -> Path:
@@ -38,25 +40,24 @@ def load_weights(run: Run, profile: str, root: Path | None = None) -> nn.Module:
     path = weights_path(run, profile, root)
     if not path.exists():
         raise FileNotFoundError(f"no weights of {run.label}: {path} is not there; a profile keeps those of one seed")
-    content = _read(path)
+    try:
+        content = load_checked(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; restore it from git, or train the run again") from error
     if content.get("hash") != run.hash:
         raise ValueError(f"{path} holds the weights of run {content.get('hash')}, expected {run.hash}")
-    model = build_model(run, content["num_classes"], tuple(content["input_size"]))
     try:
-        model.load_state_dict(content["model"])
-    except (RuntimeError, ValueError) as error:
+        return _rebuilt(run, content)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(f"{path} does not fit {run.label}: {error}") from error
+
+
+def _rebuilt(run: Run, content: dict[str, Any]) -> nn.Module:
+    classes, size, state = content["num_classes"], content["input_size"], content["model"]
+    if type(classes) is not int or not any(classes in tensor.shape[:1] for tensor in state.values()):
+        raise ValueError(f"num_classes is {classes!r}, expected as many as the last layer has")
+    if [type(n) for n in size] != [int] * 3 or not all(1 <= n <= LARGEST for n in size):
+        raise ValueError(f"input_size is {size!r}, expected channels, height and width, each at most {LARGEST}")
+    model = build_model(run, classes, tuple(size))
+    model.load_state_dict(state)
     return model.eval()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    file = io.BytesIO(path.read_bytes())
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a torn file fails in many ways, all meaning the same
-        raise ValueError(f"{path} is damaged; restore it from git, or train the run again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected what save_weights writes")
-    return content

@@ -374,8 +374,8 @@ def repaint(folder):
     [
         (cut, r"train/cat/00\d\d\.png is damaged"),
         (flip_byte, r"train/cat/00\d\d\.png is damaged"),
-        (resize, r"train/cat/00\d\d\.png is uint8 of shape \(32, 31, 3\)"),
-        (make_grey, r"train/cat/00\d\d\.png is uint8 of shape \(32, 32\)"),
+        (resize, r"train/cat/00\d\d\.png is RGB of 31x32 pixels, and not RGB of 32x32"),
+        (make_grey, r"train/cat/00\d\d\.png is L of 32x32 pixels"),
         (remove, "train/cat holds 3 images .*not 4.*unpack"),
         (rename_class, "train/cat is missing"),
         (remove_split, "test/airplane is missing"),
