@@ -11,13 +11,14 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from .fieldplan import looks_of
 from .fieldrun import FieldRun
-from .fields import check_types, from_mapping
+from .fields import check_types, expect, from_mapping
 from .proberun import ProbeRun
 from .run import Run
 from .speedrun import SpeedRun
 
 R = TypeVar("R")
 PROFILES = Path(__file__).parent / "profiles"
+NAME = r"[^\W_][\w .+-]*"  # of a profile or a study: it names folders, and is text on every page
 RESERVED = ("records", "weights")  # folders among the results that belong to no profile
 MOST = 100_000  # runs of a block
 
@@ -80,8 +81,10 @@ class Profile:
     trains_in_chapter: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values of another type, naming the field, and a study of two kinds."""
+        """Refuse values of another type, text that a page would not show as text, and a study of two kinds."""
         check_types(self)
+        for name in ("title", "hardware"):
+            expect(self, name, not set(getattr(self, name)) & set("<>&`\n"), "one line of text, without < > & and `")
         for one, other in itertools.combinations(KINDS, 2):
             if both := [study for study in self._studies(other) if study in self._studies(one)]:
                 raise ValueError(f"study {both[0]!r} is in a block [[{one}]] and in a block [[{other}]]: rename one")
@@ -200,7 +203,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
 
 def _parse(name: str, source: str, fields: dict[str, Any]) -> Profile:
-    if not re.fullmatch(r"[^\W_][\w .+-]*", name) or name in RESERVED:
+    if not re.fullmatch(NAME, name) or name in RESERVED:
         raise ValueError(
             f"{name!r} can't name a folder of results: expected letters, digits, spaces and _ . + - in the file's name,"
             f" and not {' or '.join(RESERVED)}; rename it"
@@ -252,8 +255,9 @@ def _expand(
     """All combinations of a block's `sweep`, the first key slowest: seeds first makes complete pairs first."""
     block = dict(block)
     study, sweep = block.pop("study", None), block.pop("sweep", {})
-    if not isinstance(study, str) or not study:
-        raise ValueError(f"study = {study!r} in a block [[{blocks}]]: expected the name of the study that asks for it")
+    if not isinstance(study, str) or not re.fullmatch(NAME, study):
+        expected = "the name of the study that asks for it, letters, digits, spaces and _ . + -"
+        raise ValueError(f"study = {study!r} in a block [[{blocks}]]: expected {expected}")
     if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
         raise ValueError(f"sweep = {sweep!r}: expected a table of lists, as {{ seed = [0, 1], alpha = [0, 0.06] }}")
     if (count := math.prod(map(len, sweep.values()))) > MOST:

@@ -82,6 +82,21 @@ def test_a_task_larger_than_any_memory_is_one_message(tmp_path, capsys):
     assert "1 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (HEAD.replace('"t"', '"<script>alert(1)</script>"'), "title"),
+        (HEAD.replace('"h"', '"a `b"'), "hardware"),
+        (HEAD.replace('"s"', '"<img src=x onerror=alert(1)>"'), "study"),
+    ],
+)
+def test_a_profile_puts_no_active_content_on_a_page(tmp_path, text, field):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"^profile {re.escape(str(file))}: {field} = .*expected"):
+        load_profile(file)
+
+
 # ---- records
 
 
