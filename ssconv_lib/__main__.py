@@ -132,6 +132,8 @@ def _merge(args: argparse.Namespace) -> int:
     paths = sorted(path for path in args.folder.resolve().rglob("[!.]*.json") if path.is_file())
     if not paths:
         raise ValueError(f"no records (*.json) below {args.folder}; expected what train --records wrote")
+    for profile in {path.parent.name for path in paths}:
+        RecordStore(profile, args.records).tidy()
     counts = {"taken in": 0, "there already": 0, "damaged": 0}
     for path in paths:
         try:

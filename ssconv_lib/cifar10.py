@@ -7,7 +7,7 @@ The fingerprint guards the cache as well: what does not have it is never used.
 
 import functools
 import hashlib
-import tempfile
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from .fields import check_types
-from .files import write_whole
+from .files import sweep, temporary_name, write_whole
 from .progress import bar
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -134,6 +134,7 @@ def _read_cache(root: Path, which: str) -> Arrays | None:
 
 
 def _write_cache(root: Path, which: str, arrays: Arrays) -> None:
+    sweep(root / "cache")
     for file, array in zip(_cache_files(root, which), arrays, strict=True):
         try:
             write_whole(file, functools.partial(np.save, arr=array, allow_pickle=False))
@@ -196,14 +197,18 @@ def _read_archive(root: Path) -> dict[str, Arrays]:
         return dict(_read_batches(root))
     root.mkdir(parents=True, exist_ok=True)
     archive = root / CIFAR10.filename
-    # unpacked to a place of its own: nothing half done stays, and two processes do not meet
-    with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=root) as scratch:
+    sweep(root)
+    scratch = temporary_name(archive)  # a place of its own: nothing half done stays, and two processes do not meet
+    scratch.mkdir()
+    try:
         if not archive.exists():
-            _download(archive, Path(scratch))
+            _download(archive, scratch)
         elif not check_integrity(archive, CIFAR10.tgz_md5):
             raise ValueError(f"{archive} is damaged (its MD5 is not {CIFAR10.tgz_md5}): remove it and bring it again")
-        extract_archive(str(archive), scratch)
-        return dict(_read_batches(Path(scratch)))
+        extract_archive(str(archive), str(scratch))
+        return dict(_read_batches(scratch))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _download(archive: Path, scratch: Path) -> None:

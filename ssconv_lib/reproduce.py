@@ -145,7 +145,8 @@ def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIME
     notebook = read_chapter(chapter.source)
     progress, start = _Progress(notebook), time.monotonic()
     before, there = stamps.inputs(chapter), stamps.versions(chapter)
-    sweep(chapter.notebook.parent)
+    for folder in ("notebooks", "tables", "figures"):
+        sweep(chapter.results / folder)
     try:
         executed = _execute(chapter, notebook, profile, cell_timeout, progress)
     except Exception as error:  # papermill's, nbclient's and jupyter_client's have no common base
