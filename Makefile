@@ -5,10 +5,11 @@ CHAPTER ?=
 TORCH_INDEX_URL ?=
 REPOSITORY ?=
 PORT ?= 8000
+CASES ?= 10000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce book serve test lab data lint format notebooks picture bench native constraints clean distclean
+.PHONY: help reproduce book serve test fuzz soak lab data lint format notebooks picture bench native constraints clean distclean
 
 py := .venv/bin/python
 ready := .venv/.installed
@@ -31,6 +32,14 @@ serve: $(ready) ## show the site at http://localhost:8000, to this machine alone
 test: $(ready) ## run the tests
 	@$(py) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --ignore tests/test_native.py
 	@$(py) -m pytest tests/test_native.py
+
+fuzz: $(ready) ## the tests of bad input with 10,000 cases each, which takes an hour; CASES=1000
+	@SSCONV_FUZZ="$(CASES)" $(py) -m pytest tests/test_fuzz.py --timeout 7200
+
+soak: $(ready) ## faults at every moment, 100 signals to the commands, an hour of training: two hours in all
+	@SSCONV_FAULTS=all $(py) -m pytest tests/test_faults.py --timeout 7200
+	@$(py) tests/soak.py signals --times 100
+	@$(py) tests/soak.py train --seconds 3600
 
 lab: $(ready) ## open the chapters in JupyterLab
 	@$(py) -m jupyterlab --LabApp.default_url=/lab/tree/book

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import bench, fields_command, native, probes_command, reproduce, study, train_command, verify
 from .data import Cifar10, Images, load
+from .files import check_writable
 from .group import ToldByRankZero, started_by_torchrun
 from .paths import data_dir, results_dir
 from .readers import unreadable
@@ -133,7 +134,9 @@ def _merge(args: argparse.Namespace) -> int:
     if not paths:
         raise ValueError(f"no records (*.json) below {args.folder}; expected what train --records wrote")
     for profile in {path.parent.name for path in paths}:
-        RecordStore(profile, args.records).tidy()
+        store = RecordStore(profile, args.records)
+        check_writable(store.folder)
+        store.tidy()
     counts = {"taken in": 0, "there already": 0, "damaged": 0}
     for path in paths:
         try:

@@ -8,10 +8,12 @@ The fingerprint guards the cache as well: what does not have it is never used.
 import functools
 import hashlib
 import shutil
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -28,6 +30,7 @@ MEAN = (0.49139968, 0.48215841, 0.44653091)
 STD = (0.24703223, 0.24348513, 0.26158784)
 # the validation images are the first of a permutation of the canonical training order drawn with this seed
 SPLIT_SEED = 0
+PATIENCE = 60  # seconds without a byte, after which a download is given up
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images (N, 32, 32, 3) and labels (N,), both uint8
 
@@ -215,14 +218,18 @@ def _download(archive: Path, scratch: Path) -> None:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import download_url
 
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)  # torchvision would wait for ever
     try:
         download_url(CIFAR10.url, str(scratch), archive.name, CIFAR10.tgz_md5)
-    except (OSError, RuntimeError) as error:  # no network; a file of another MD5
+    except (OSError, RuntimeError, HTTPException) as error:  # no network; a file of another MD5
         raise FileNotFoundError(
             f"CIFAR-10 is not in {archive.parent} and {CIFAR10.url} can't be had ({error}): put that file there as "
             f"{archive}, or image folders as {archive.parent / 'cifar10'}/{{train,test}}/<class>/*.png, or run "
             "`make data` where there is a network"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     (scratch / archive.name).replace(archive)
 
 

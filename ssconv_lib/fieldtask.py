@@ -16,7 +16,7 @@ from .fields import digest
 from .fieldstep import Optimised, black_of, clean_parts, held
 from .fieldstudy import field_missing
 from .fieldweights import missing_weights, one_thread
-from .files import sweep
+from .files import check_writable, sweep
 from .imagefolder import FolderData
 from .loader import FolderBatches, make_batches
 from .optimised_field import optimise
@@ -56,6 +56,7 @@ def make_missing(
         log: A text file for one line a field; None logs nothing.
 
     Raises:
+        OSError: nothing can be written where the records go.
         ValueError: there is no such study, or no such device here.
     """
     plan = plan_here(profile, budget, records, device)
@@ -65,6 +66,8 @@ def make_missing(
     for run in sorted(missing, key=lambda run: not run.trained):
         groups.setdefault((run.trained, digest(run.network_identity), run.seed, run.batch), []).append(run)
     total = sum(run.iterations for run in missing)
+    if missing:
+        check_writable(maker.store.folder)
     with one_thread(), bar(total=total, unit="iteration", desc=f"{len(missing)} fields") as maker.progress:
         for runs in groups.values():
             maker.make(runs)

@@ -45,6 +45,22 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder if needed, and see that a file can be made in it: before hours of work, not after them.
+
+    Raises:
+        OSError: it can't; naming the folder and the remedy.
+    """
+    trial = temporary_name(folder / "trial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        remedy = "make it writable, or name another place with --records or SSCONV_RESULTS"
+        raise OSError(error.errno, f"nothing can be written in {folder} ({error.strerror}); {remedy}") from error
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed writers of this machine left behind; living ones and other machines are left alone."""
     for leftover in folder.glob(".*.tmp"):

@@ -8,14 +8,15 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
+from .files import sweep, temporary_name
 from .origin import device_name
 
 SOURCE = Path(__file__).with_name("native.cpp")
@@ -57,7 +58,10 @@ def build() -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # its ninja
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    sweep(target.parent)
+    folder = temporary_name(target)
+    folder.mkdir()
+    try:
         try:
             from torch.utils import cpp_extension  # slow to import, and only needed here
 
@@ -65,7 +69,7 @@ def build() -> Path:
                 name(),
                 [str(SOURCE)],
                 extra_cflags=FLAGS,
-                build_directory=folder,
+                build_directory=str(folder),
                 is_python_module=False,
                 is_standalone=False,
             )
@@ -74,7 +78,9 @@ def build() -> Path:
                 f"the compiled form could not be built ({error}); it needs a C++ compiler, ninja and Python's headers,"
                 " and without it everything works too"
             ) from error
-        Path(folder, f"{name()}.so").replace(target)
+        (folder / f"{name()}.so").replace(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return target
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from .data import Data, DataSpec, load
 from .fieldweights import missing_weights, one_thread
+from .files import check_writable
 from .imagefolder import FolderData
 from .origin import origin
 from .plan import Profile
@@ -48,11 +49,14 @@ def ask_missing(
         log: A text file for one line a probe; None logs nothing.
 
     Raises:
+        OSError: nothing can be written where the records go.
         ValueError: there is no such study, or no such device here.
     """
     plan = plan_here(profile, budget, records, device)
     store, outcome, images = RecordStore(profile.name, plan.records), LookOutcome(), lru_cache(maxsize=1)(load)
     missing = probe_missing(profile, study, store)
+    if missing:
+        check_writable(store.folder)
 
     def should_stop() -> bool:
         return is_stopped() or plan.is_over

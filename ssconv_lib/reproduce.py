@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import stamps
-from .files import sweep, write_whole
+from .files import check_writable, sweep, write_whole
 from .notebooks import ChapterError, normalised, read_chapter
 from .origin import device_name, processors
 from .paths import ROOT
@@ -120,10 +120,10 @@ def reproduce(
             print(f"{chapter.name:{width}}  unchanged", flush=True)
             continue
         print(f"{chapter.name:{width}}  running: {reason}", file=sys.stderr, flush=True)
-        start = time.time()
+        start, before = time.monotonic(), stamps.versions(chapter)
         run_chapter(chapter, profile, cell_timeout=cell_timeout)
-        wrote = ", ".join(_written(chapter, start))
-        print(f"{chapter.name:{width}}  {time.time() - start:.1f} s  wrote {wrote}", flush=True)
+        wrote = ", ".join([*_written(chapter, before), f"notebooks/{chapter.notebook.name}"])
+        print(f"{chapter.name:{width}}  {time.monotonic() - start:.1f} s  wrote {wrote}", flush=True)
         ran.append(chapter)
     print(f"results in {chapters[0].results}" if ran else "nothing to do (--force runs it all the same)", flush=True)
     return ran
@@ -146,6 +146,7 @@ def run_chapter(chapter: Chapter, profile: str, *, cell_timeout: int = CELL_TIME
     progress, start = _Progress(notebook), time.monotonic()
     before, there = stamps.inputs(chapter), stamps.versions(chapter)
     for folder in ("notebooks", "tables", "figures"):
+        check_writable(chapter.results / folder)
         sweep(chapter.results / folder)
     try:
         executed = _execute(chapter, notebook, profile, cell_timeout, progress)
@@ -264,11 +265,10 @@ def _is_wanted(chapter: Chapter, wanted: Sequence[str]) -> bool:
     return any(text.removesuffix(".py") == chapter.name or text.zfill(2) == number for text in wanted)
 
 
-def _written(chapter: Chapter, start: float) -> list[str]:
+def _written(chapter: Chapter, before: dict[Path, tuple[int, int]]) -> list[str]:
     """The files made since then, those that differ only in their suffix together: figures/02_fig2.{csv,svg}."""
     suffixes: dict[str, list[str]] = {}
-    for key in stamps.outputs(chapter):
-        if (chapter.results / key).stat().st_mtime >= start:
-            stem, _, suffix = key.rpartition(".")
-            suffixes.setdefault(stem, []).append(suffix)
+    for path, _ in sorted(stamps.versions(chapter).items() - before.items()):
+        stem, _, suffix = path.relative_to(chapter.results).as_posix().rpartition(".")
+        suffixes.setdefault(stem, []).append(suffix)
     return [f"{stem}.{s[0]}" if len(s) == 1 else f"{stem}.{{{','.join(s)}}}" for stem, s in suffixes.items()]

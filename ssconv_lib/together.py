@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .files import check_writable
 from .group import joined, local_processes
 from .paths import results_dir
 from .progress import bar
 from .records import RecordStore
+from .run import Run
 from .study import Profile, missing
 from .task import Outcome, Plan, check_device, default_loaders, epoch_line, prepare_torch, train_here
 
@@ -60,7 +62,7 @@ def train_together(
         kept = frozenset(run.label for run in profile.kept)
         loaders = default_loaders(own, loaders, local_processes())
         plan = Plan(profile.name, root, own, compile, kept, deadline, loaders=loaders)
-        runs = group.share(lambda: missing(profile, study, RecordStore(profile.name, root)))
+        runs = group.share(lambda: _lacking(profile, study, RecordStore(profile.name, root)))
         total = sum(run.epochs for run in runs)
         name = f"{len(runs)} runs, {group.size} processes"
         with bar(total=total, unit="epoch", desc=name, hidden=group.rank > 0) as progress:
@@ -74,6 +76,13 @@ def train_together(
                 done = train_here(run, plan, stop.is_set, report, group)
                 (outcome.trained if done else outcome.left).append(run.label)
     return outcome if group.rank == 0 else None
+
+
+def _lacking(profile: Profile, study: str | None, store: RecordStore) -> list[Run]:
+    """The runs to train, and that their records can be written."""
+    if runs := missing(profile, study, store):
+        check_writable(store.folder)
+    return runs
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .children import end_with_parent, end_within
-from .files import sweep
+from .files import check_writable, sweep
 from .origin import commit, processors
 from .paths import results_dir
 from .progress import bar
@@ -64,6 +64,7 @@ def train_missing(
         log: A text file for one line an epoch, with an executor one line a run; None logs nothing.
 
     Raises:
+        OSError: nothing can be written where the records go.
         ValueError: there is no such study, or no such device here; or both `workers` and an executor are given.
     """
     start = time.monotonic()
@@ -82,6 +83,8 @@ def train_missing(
     plan = Plan(profile.name, root, device, compile, kept, deadline, loaders=each)
     _tidy(plan, store, {run.label for run in runs})
     outcome = Outcome()
+    if runs:
+        check_writable(store.folder)
     if runs and executor:
         train_over(executor, runs, plan, outcome, log)
     elif runs:

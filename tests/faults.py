@@ -1,4 +1,4 @@
-"""Faults at chosen moments: `python faults.py` does a piece of work in a forked process, with a fault at its n-th event.
+"""Faults at chosen moments: `python faults.py` does a piece of work in a forked process, with a fault at one event.
 
 An event is what can be cut in two by a fault: a step of the optimizer, or an operation on files (open to write, fsync,
 rename, link, unlink). A process that imports torch once and forks is much faster than one a moment.
@@ -33,6 +33,7 @@ class Train:
 
     def act(self, root):
         import test_train
+
         from ssconv_lib import task
 
         run = test_train.RUN
@@ -279,7 +280,7 @@ def serve():
         if not child:
             _do(work[name], root, events, at, harm, told[1])
         os.close(told[1])
-        with open(told[0]) as pipe:
+        with os.fdopen(told[0]) as pipe:
             said = pipe.read()
         status = os.waitpid(child, 0)[1]
         answer = ["killed", 0] if os.WIFSIGNALED(status) else json.loads(said)

@@ -1,0 +1,110 @@
+"""The short forms of what `make soak` does for hours: nothing grows, and several at once do each other no harm."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import test_reproduce
+import test_train
+from faults import hidden
+from soak import made, used
+
+from ssconv_lib import task
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
+
+
+@needs_proc
+def test_run_after_run_memory_files_and_threads_stay(tmp_path):
+    plan = task.Plan("tiny", tmp_path / "records", checkpoint_every=0)
+
+    def train(seeds):
+        for seed in seeds:
+            assert task.train_here(dataclasses.replace(test_train.RUN, seed=seed), plan)
+
+    train(range(4))
+    before = used(os.getpid())
+    train(range(4, 16))
+    after = used(os.getpid())
+    assert after[1:] == before[1:], "open files, threads, processes"
+    assert after[0] - before[0] < 10, "megabytes; a run's network, data and optimizer are less than one"
+
+
+def start(arguments, root):
+    environment = {**os.environ, "SSCONV_RESULTS": str(root / "results"), "SSCONV_DATA": str(root / "data")}
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+
+
+def test_three_that_train_on_one_store_lose_double_and_mix_nothing(tmp_path):
+    """Two of them, in different order of luck, and one that is killed in the middle."""
+    records = tmp_path / "records"
+    command = ["-m", "ssconv_lib", "train", "--profile", TESTS / "tiny.toml", "--study", "alpha_sweep"]
+    command += ["--workers", 1, "--records"]
+    three = [start([*command, records], tmp_path) for _ in range(3)]
+    end = time.monotonic() + 120
+    while not [*records.rglob("[!.]*.json")] and time.monotonic() < end:
+        time.sleep(0.05)
+    three[0].kill()
+    for process in three[1:]:
+        said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said
+        assert "differs" not in said
+    three[0].communicate()
+    alone = start([*command, tmp_path / "alone"], tmp_path)
+    assert alone.communicate(timeout=300)
+    assert made(records) == made(tmp_path / "alone")
+    assert len(made(records)) == 8
+    time.sleep(1)  # a killed one's worker ends by itself
+    again = start([*command, records], tmp_path)
+    again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert hidden(tmp_path) == []
+
+
+REPRODUCE = """
+import sys
+from pathlib import Path
+from ssconv_lib import reproduce
+root = Path(sys.argv[1])
+chapters, profile = reproduce.plan("quick", book=root / "book", root=root)
+print(len(reproduce.reproduce(chapters, profile)), file=sys.stderr)
+"""
+
+
+def test_two_that_execute_the_same_chapters_give_what_one_gives(tmp_path):
+    book = tmp_path / "project" / "book"
+    book.mkdir(parents=True)
+    code = test_reproduce.WRITES.replace("print(profile, os.getcwd())", "print(profile)")
+    for number in ("01", "02"):
+        (book / f"{number}_toy.py").write_text(test_reproduce.HEAD + code.replace("/01_", f"/{number}_"))
+
+    def reproduce(root):
+        return start(["-c", REPRODUCE, tmp_path / "project"], root)
+
+    for process in (first := [reproduce(tmp_path / "two") for _ in range(2)]) + [reproduce(tmp_path / "one")]:
+        said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said
+    assert len(first) == 2
+    found = [
+        {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in (root / "results").rglob("*")
+            if path.is_file() and not path.name.endswith(".stamp.json")
+        }
+        for root in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 6
+    assert json.loads((tmp_path / "two/results/quick/notebooks/01_toy.stamp.json").read_text())
+    again = reproduce(tmp_path / "two")
+    assert again.communicate(timeout=120)[1].splitlines()[-1] == "0", "both stamps are of what is there"
+    assert hidden(tmp_path) == []
