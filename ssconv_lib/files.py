@@ -1,14 +1,30 @@
 """Files that are whole or absent: written under a temporary name beside the final one, then renamed."""
 
+import errno
+import hashlib
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_HOST = socket.gethostname().replace(".", "-")
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES)  # of FAT, some network folders
+OLD = 7 * 86_400  # seconds after which what another machine left is taken for dead
+
+
+def _here() -> str:
+    """A name for where a process number means one process: machines may share a name, containers a machine."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux tells
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
+
+
+HERE = _here()
 
 
 def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None], *, replace: bool = True) -> None:
@@ -35,14 +51,26 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None], *, repl
         if replace:
             temporary.replace(path)
         else:
-            path.hardlink_to(temporary)  # fails if it is there, also if it came a moment ago
+            _put_where_nothing_is(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _put_where_nothing_is(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless that is taken; where there are no links, one that came a moment ago is replaced."""
+    try:
+        path.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        temporary.replace(path)
+
+
 def temporary_name(path: Path) -> Path:
     """A name beside a file or folder for what is to become it; it says who writes there, for `sweep`."""
-    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    return path.with_name(f".{path.name}.{HERE}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def check_writable(folder: Path) -> None:
@@ -62,13 +90,16 @@ def check_writable(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers of this machine left behind; living ones and other machines are left alone."""
+    """Remove what killed writers of this machine left, and others a week ago; the living are left alone."""
     for leftover in folder.glob(".*.tmp"):
-        parts = leftover.name.split(".")  # as write_whole names them: … host, pid, random, tmp
-        if len(parts) > 4 and parts[-4] == _HOST and parts[-3].isdigit() and not _alive(int(parts[-3])):
-            if leftover.is_dir():
+        parts = leftover.name.split(".")  # as `temporary_name` has them: … where, pid, random, tmp
+        if len(parts) < 5 or not parts[-3].isdigit():
+            continue
+        with suppress(FileNotFoundError):  # another may sweep, too
+            dead = not _alive(int(parts[-3])) if parts[-4] == HERE else time.time() - leftover.stat().st_mtime > OLD
+            if dead and leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
-            else:
+            elif dead:
                 leftover.unlink(missing_ok=True)
 
 

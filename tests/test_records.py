@@ -1,12 +1,16 @@
 """The store: whole or absent, found by its hash, damage named, merging keeps the first."""
 
 import copy
+import errno
 import multiprocessing
+import os
+import time
+from pathlib import Path
 
 import pytest
 
 from ssconv_lib.data import LongRange
-from ssconv_lib.files import sweep, write_whole
+from ssconv_lib.files import HERE, sweep, write_whole
 from ssconv_lib.origin import origin
 from ssconv_lib.records import RecordStore, make_record, read_record
 from ssconv_lib.run import Run
@@ -142,19 +146,32 @@ def test_of_two_writers_at_once_the_first_stays(store, record, monkeypatch):
 
 
 def test_sweep_removes_what_dead_writers_left_and_nothing_else(tmp_path):
-    import os
-    import socket
-
-    host = socket.gethostname().replace(".", "-")
     process = multiprocessing.get_context("spawn").Process()
     process.start()
     process.join()
     dead, alive = process.pid, os.getpid()
-    names = [f".a.json.{host}.{dead}.x.tmp", f".a.json.{host}.{alive}.x.tmp", f".a.json.elsewhere.{dead}.x.tmp"]
-    for name in [*names, "a.json", ".hidden", ".a.tmp"]:
+    names = [f".a.json.{HERE}.{dead}.x.tmp", f".a.json.{HERE}.{alive}.x.tmp", f".a.json.elsewhere.{dead}.x.tmp"]
+    old = tmp_path / f".b.json.elsewhere.{alive}.x.tmp"
+    for name in [*names, old.name, "a.json", ".hidden", ".a.tmp"]:
         (tmp_path / name).touch()
+    os.utime(old, (time.time() - 8 * 86_400,) * 2)
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "a.json", ".hidden", ".a.tmp"}
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_where_there_are_no_links_the_first_record_stays_all_the_same(tmp_path, monkeypatch, number):
+    """As on a memory stick, or a folder of the cloud that looks like a disk."""
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write_whole(tmp_path / "a", b"first", replace=False)
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "a", b"second", replace=False)
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def _write_often(folder, number):

@@ -37,6 +37,23 @@ def test_run_after_run_memory_files_and_threads_stay(tmp_path):
     assert after[0] - before[0] < 10, "megabytes; a run's network, data and optimizer are less than one"
 
 
+def test_the_same_record_whatever_threads_and_hashes_a_process_is_told_to_have(tmp_path):
+    """Training takes one thread: the numbers don't depend on how many the surroundings offer."""
+    command = [sys.executable, "-m", "ssconv_lib", "train", "--profile", TESTS / "tiny.toml", "--study", "bottlenecks"]
+    for threads in ("1", "2", "5"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
+        done = subprocess.run(
+            [*map(str, command), "--records", tmp_path / threads],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert made(tmp_path / "1") == made(tmp_path / "2") == made(tmp_path / "5")
+    assert len(made(tmp_path / "1")) == 4
+
+
 def start(arguments, root):
     environment = {**os.environ, "SSCONV_RESULTS": str(root / "results"), "SSCONV_DATA": str(root / "data")}
     return subprocess.Popen(
