@@ -39,8 +39,9 @@ def test_run_after_run_memory_files_and_threads_stay(tmp_path):
 
 def test_the_same_record_whatever_threads_and_hashes_a_process_is_told_to_have(tmp_path):
     """Training takes one thread: the numbers don't depend on how many the surroundings offer."""
-    command = [sys.executable, "-m", "ssconv_lib", "train", "--profile", TESTS / "tiny.toml", "--study", "bottlenecks"]
-    for threads in ("1", "2", "5"):
+    command = [sys.executable, "-m", "ssconv_lib", "train", "--profile", TESTS / "tiny.toml", "--study", "gates"]
+    command += ["--workers", "1"]
+    for threads in ("1", "3"):
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
         done = subprocess.run(
             [*map(str, command), "--records", tmp_path / threads],
@@ -50,8 +51,8 @@ def test_the_same_record_whatever_threads_and_hashes_a_process_is_told_to_have(t
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    assert made(tmp_path / "1") == made(tmp_path / "2") == made(tmp_path / "5")
-    assert len(made(tmp_path / "1")) == 4
+    assert made(tmp_path / "1") == made(tmp_path / "3")
+    assert len(made(tmp_path / "1")) == 1
 
 
 def start(arguments, root):
