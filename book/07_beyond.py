@@ -90,7 +90,7 @@ sources.show(controls.draw_control)
 # {cite:p}`hu2018squeeze`, a global context block {cite:p}`cao2019gcnet`, and dilated convolution
 # {cite:p}`yu2016multi`, of which the paper says that it leaves gaps.
 #
-# First where it is clear what has to be achieved, with patches so far apart that plain convolution can't:
+# First with patches too far apart for plain convolution:
 
 # %%
 generated = chapter.records("controls_generated")
@@ -110,8 +110,8 @@ chapter.missing("controls_generated")
 # windows reach the whole image, too (`reach`). Of a new permutation in every forward the runs are too few to tell;
 # squeeze-and-excitation, which also sees everything, seldom gets there.
 #
-# Now real images, where the gain is a matter of tenths of a point; `detectable` is what so many seeds would see;
-# differences are to plain convolution, then to the shuffle:
+# Now real images, where gains are tenths of a point; `detectable` is what so many seeds would see; differences are to
+# plain convolution, then to the shuffle:
 
 # %%
 trained = pd.concat(chapter.evidence("controls") or [chapter.records("controls")])
@@ -128,10 +128,13 @@ display(chapter.table(against, "controls_against_ss", controltables.shown(agains
 chapter.missing("controls")
 
 # %% [markdown]
+# With a quarter of the channels at stake, the narrower network is clearly worse. Nothing else can be told from plain
+# convolution, not even channels that carry nothing.
+#
 # ## Is the wiring used?
 #
-# A trained network can be asked directly. We change the wiring of all its ss convolutions at once and read its error
-# on the same images: another permutation, a fresh one in each forward, none, the channel's mean, nothing.
+# We change the wiring of all ss convolutions of a trained network at once and read its error on the same images:
+# another permutation, a fresh one in each forward, none, the channel's mean, nothing.
 
 # %%
 usage = chapter.probes("usage")
@@ -234,8 +237,7 @@ if own_sd:
 
 # %% [markdown]
 # At our spread, five runs an arm are too few for half a point, and the best of equal α looks better than it is
-# (`optimism`). What all α share, the sampling error of the one test set, cancels in the choice. Where pairs need more
-# than runs an arm, conv and ss of a seed don't err together.
+# (`optimism`). What all α share, the sampling error of the one test set, cancels in the choice.
 #
 # ## Claim, evidence, verdict
 #
