@@ -16,7 +16,7 @@
 # **What you will see.** Three answers: the *exact reach*, what can change a unit at all; the *effective* receptive
 # field, how much it does; and the paper's, a map found by optimisation (Eq. 4).
 #
-# **What it costs.** `quick` looks at the real ResNet50, untrained, and trains three small networks for Eq. 4: three
+# **What it costs.** `quick` looks at the real ResNet50, untrained, and trains three small networks for Eq. 4: four
 # minutes on two cores. The other profiles draw stored maps.
 
 # %% tags=["parameters"]

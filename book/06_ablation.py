@@ -14,7 +14,7 @@
 #
 # **What you will see.** Fig. 5 (b), and beside each block what else could explain it.
 #
-# **What it costs.** `quick` asks the small networks of chapter 2: seconds, once they are trained. The other profiles
+# **What it costs.** `quick` asks the small networks of chapter 2: a minute, once they are trained. The other profiles
 # draw stored answers, without images.
 
 # %% tags=["parameters"]
