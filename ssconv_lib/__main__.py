@@ -12,7 +12,6 @@ from pathlib import Path
 
 from . import bench, fields_command, native, probes_command, reproduce, study, train_command, verify
 from .data import Cifar10, Images, load
-from .files import check_writable
 from .group import ToldByRankZero, started_by_torchrun
 from .paths import data_dir, results_dir
 from .readers import unreadable
@@ -133,10 +132,7 @@ def _merge(args: argparse.Namespace) -> int:
     paths = sorted(path for path in args.folder.resolve().rglob("[!.]*.json") if path.is_file())
     if not paths:
         raise ValueError(f"no records (*.json) below {args.folder}; expected what train --records wrote")
-    for profile in {path.parent.name for path in paths}:
-        store = RecordStore(profile, args.records)
-        check_writable(store.folder)
-        store.tidy()
+    stores: dict[str, RecordStore] = {}
     counts = {"taken in": 0, "there already": 0, "damaged": 0}
     for path in paths:
         try:
@@ -145,7 +141,10 @@ def _merge(args: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             counts["damaged"] += 1
             continue
-        store = RecordStore(path.parent.name, args.records)
+        if (profile := path.parent.name) not in stores:  # only now: a folder of damaged files makes none here
+            stores[profile] = RecordStore(profile, args.records)
+            stores[profile].prepare()
+        store = stores[profile]
         there = store.get(run_of(record)) is not None
         for part in store.add(record):
             print(f"{path.name}: {part} differs from the record that is there, which stays", file=sys.stderr)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from .data import Cifar10
-from .files import check_writable
 from .loopcost import loop_cost
 from .paths import data_dir
 from .records import RecordStore
@@ -51,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     end = time.monotonic() + (args.budget or math.inf)
     store, shown = RecordStore(profile.name, args.records), None
-    check_writable(store.folder)
+    store.prepare()
     counts = dict.fromkeys(("measured", "stored", "left", "failed"), 0)
     for study, run in cases:
         if time.monotonic() >= end:

@@ -16,7 +16,7 @@ from .fields import digest
 from .fieldstep import Optimised, black_of, clean_parts, held
 from .fieldstudy import field_missing
 from .fieldweights import missing_weights, one_thread
-from .files import check_writable, sweep
+from .files import sweep
 from .imagefolder import FolderData
 from .loader import FolderBatches, make_batches
 from .optimised_field import optimise
@@ -67,7 +67,7 @@ def make_missing(
         groups.setdefault((run.trained, digest(run.network_identity), run.seed, run.batch), []).append(run)
     total = sum(run.iterations for run in missing)
     if missing:
-        check_writable(maker.store.folder)
+        maker.store.prepare()
     with one_thread(), bar(total=total, unit="iteration", desc=f"{len(missing)} fields") as maker.progress:
         for runs in groups.values():
             maker.make(runs)

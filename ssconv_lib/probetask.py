@@ -9,7 +9,6 @@ from typing import Any
 
 from .data import Data, DataSpec, load
 from .fieldweights import missing_weights, one_thread
-from .files import check_writable
 from .imagefolder import FolderData
 from .origin import origin
 from .plan import Profile
@@ -56,7 +55,7 @@ def ask_missing(
     store, outcome, images = RecordStore(profile.name, plan.records), LookOutcome(), lru_cache(maxsize=1)(load)
     missing = probe_missing(profile, study, store)
     if missing:
-        check_writable(store.folder)
+        store.prepare()
 
     def should_stop() -> bool:
         return is_stopped() or plan.is_over

@@ -12,7 +12,7 @@ from typing import Any
 
 from .fieldmap import check_field
 from .fieldrun import FieldRun
-from .files import sweep, write_whole
+from .files import check_writable, sweep, write_whole
 from .paths import results_dir
 from .proberecord import check_probe
 from .proberun import ProbeRun
@@ -77,6 +77,15 @@ class RecordStore:
         except FileExistsError:  # another writer was faster by a moment
             return self.add(record)
         return []
+
+    def prepare(self) -> None:
+        """See that records can be written, before any work, and remove what killed writers left.
+
+        Raises:
+            OSError: nothing can be written in the folder.
+        """
+        check_writable(self.folder)
+        self.tidy()
 
     def tidy(self) -> None:
         """Remove temporary files that killed writers left."""

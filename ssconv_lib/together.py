@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .files import check_writable
 from .group import joined, local_processes
 from .paths import results_dir
 from .progress import bar
@@ -81,7 +80,7 @@ def train_together(
 def _lacking(profile: Profile, study: str | None, store: RecordStore) -> list[Run]:
     """The runs to train, and that their records can be written."""
     if runs := missing(profile, study, store):
-        check_writable(store.folder)
+        store.prepare()
     return runs
 
 

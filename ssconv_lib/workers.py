@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .children import end_with_parent, end_within
-from .files import check_writable, sweep
+from .files import sweep
 from .origin import commit, processors
 from .paths import results_dir
 from .progress import bar
@@ -83,8 +83,6 @@ def train_missing(
     plan = Plan(profile.name, root, device, compile, kept, deadline, loaders=each)
     _tidy(plan, store, {run.label for run in runs})
     outcome = Outcome()
-    if runs:
-        check_writable(store.folder)
     if runs and executor:
         train_over(executor, runs, plan, outcome, log)
     elif runs:
@@ -93,12 +91,15 @@ def train_missing(
 
 
 def _tidy(plan: Plan, store: RecordStore, unfinished: set[str]) -> None:
-    """Remove what killed processes left: half-written files, and checkpoints of runs whose record is there."""
+    """See that records can be written, and remove what killed processes left, and checkpoints of done runs."""
     for checkpoint in plan.checkpoints.glob("[!.]*.pt"):
         if checkpoint.stem not in unfinished and (store.folder / f"{checkpoint.stem}.json").exists():
             checkpoint.unlink(missing_ok=True)
     sweep(plan.checkpoints)
-    store.tidy()
+    if unfinished:
+        store.prepare()
+    else:
+        store.tidy()  # also where nothing could be written
 
 
 def _train_all(runs: list[Run], plan: Plan, workers: int, outcome: Outcome, log: Any) -> None:

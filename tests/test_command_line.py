@@ -167,6 +167,10 @@ def test_merge_takes_in_keeps_the_first_and_reports(trained, tmp_path):
     assert f"{name}: final differs" in err
     assert "damaged record broken.json" in err
     assert metrics(store) == metrics(trained)
+    (other / "tiny").rename(other / "else")
+    (other / "else" / name).unlink()
+    assert call("merge", other, "--records", store)[0] == 1
+    assert [path.name for path in store.iterdir()] == ["tiny"], "no folder for what could not be taken in"
 
 
 def test_merge_takes_in_measurements_of_speed(tmp_path):
