@@ -15,7 +15,6 @@ import shutil
 import signal
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -46,8 +45,7 @@ class Train:
         found = {}
         for path in _visible(root):
             if path.suffix == ".json":
-                record = json.loads(path.read_text())
-                found[_below(root, path)] = _digest(json.dumps([record["history"], record["final"]]).encode())
+                found[_below(root, path)] = _digest(json.dumps(measured(path)).encode())
             else:
                 state = torch.load(path, weights_only=True)["model"]
                 found[_below(root, path)] = _digest(b"".join(value.numpy().tobytes() for value in state.values()))
@@ -148,7 +146,7 @@ class Book(Files):
         from ssconv_lib import reproduce
 
         os.environ["SSCONV_RESULTS"] = str(root / "results")
-        os.environ["JUPYTER_RUNTIME_DIR"] = tempfile.mkdtemp()
+        os.environ["JUPYTER_RUNTIME_DIR"] = str(root / "project" / "runtime")
         project = root / "project"
         chapters, profile = reproduce.plan("quick", book=project / "book", root=project)
         try:
@@ -169,7 +167,7 @@ class Site(Files):
 
         (root / "site").mkdir(parents=True)
         (root / "site" / "index.html").write_text("old")
-        (root / "site" / build.MARK).write_text("made by python -m ssconv_lib site, which may replace this folder\n")
+        (root / "site" / build.MARK).write_text("")
 
     def act(self, root):
         from ssconv_lib.site import build
@@ -186,6 +184,14 @@ class Site(Files):
 
 
 WORK = {"train": Train, "merge": Merge, "cache": Cache, "book": Book, "site": Site}
+
+
+def measured(path):
+    """What must be the same in a record that is made again."""
+    from ssconv_lib.records import MEASURED, read_record
+
+    record = read_record(path)
+    return {part: record[part] for part in ("run", *MEASURED[record.get("kind", "training")])}
 
 
 def _visible(root):

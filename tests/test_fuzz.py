@@ -23,6 +23,7 @@ from PIL import Image
 
 from ssconv_lib import SSConv2d, cifar10, paper, study
 from ssconv_lib.controls import CONTROLS
+from ssconv_lib.data import load
 from ssconv_lib.imagefolder import Images, read_folder
 from ssconv_lib.plan import PROFILES, Planned, Profile, load_profile
 from ssconv_lib.records import KINDS, RecordStore, read_record, run_of
@@ -179,7 +180,7 @@ RUN = Run.from_dict(
 def half(tmp_path_factory):
     """A checkpoint after one of two epochs, and the weights: their bytes and what they hold."""
     folder = tmp_path_factory.mktemp("half")
-    training = Training(RUN, study_data(), Machine())
+    training = Training(RUN, load(RUN.data), Machine())
     training.train_epoch(lambda: False)
     training.end_epoch()
     training.save(folder / "checkpoint.pt")
@@ -190,12 +191,6 @@ def half(tmp_path_factory):
         "weights": (weights, weights.read_bytes()),
         "data": training.data,
     }
-
-
-def study_data():
-    from ssconv_lib.data import load
-
-    return load(RUN.data)
 
 
 def take_up(half, kind):
