@@ -229,7 +229,7 @@ def groups_strip(data: pd.DataFrame) -> Figure:
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         s = int(part[part.version == versions[0]].shuffled.sum())
-        ax.set_title(f"α = {alpha:g}, {s} shuffled, residue {(part.position.max() - s) % s}", fontsize=10)
+        ax.set_title(f"α = {alpha:g}: {s} of {part.position.max()} channels shuffled", fontsize=10)
     handles = [Patch(color=BLUE, label="shuffled"), Patch(color=ORANGE, label="moved to another place, not shuffled")]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8.5)
     return figure

@@ -82,7 +82,7 @@ def shifts(table: pd.DataFrame) -> Figure:
         ends = (of["difference"] - of["low"]).to_numpy(), (of["high"] - of["difference"]).to_numpy()
         right.errorbar(places, of["difference"], ends, fmt="D", color=BLUE, capsize=3, ms=5, lw=1.5)
         right.set(ylabel="conv − ss (points), 95 % interval")
-        right.set_title("the difference\n(below 0, shuffling changes more)", fontsize=9)
+        right.set_title("the difference\n(below 0, ss changes more)", fontsize=9)
         for ax in (left, right):
             ax.set_xticks(places, [f"{pixels:g}" for pixels in of["shift"]])
             ax.set(xlabel="pixels moved", xlim=(-0.4, len(of) - 0.6))

@@ -59,7 +59,10 @@ def shifted() -> pd.DataFrame:
 
 
 def test_shifts_show_the_answers_that_change_and_their_difference():
-    left, right = usageplots.shifts(shifted()).axes
+    figure = usageplots.shifts(shifted())
+    figure.canvas.draw()
+    left, right = figure.axes
+    assert right.title.get_window_extent().x1 <= figure.bbox.x1, "the title is not cut off"
     drawn = {line.get_label(): line.get_ydata().tolist() for line in left.lines}
     assert drawn == {"conv": [5, 20], "ss": [7, 19]}
     (bars,) = right.containers
