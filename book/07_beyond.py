@@ -17,7 +17,7 @@
 # trained networks whose wiring is swapped; what shuffling costs when images move, change their size or get worse; and
 # how far chance alone carries a comparison.
 #
-# **What it costs.** `quick` trains some twenty small networks, in about four minutes on two cores. The other
+# **What it costs.** `quick` trains fifteen small networks, in about three minutes on two cores. The other
 # profiles draw stored records and answers, without images.
 
 # %% tags=["parameters"]

@@ -3,7 +3,9 @@
 The plots themselves are in `plots` (results) and `pictures` (method); all take DataFrames or tensors, never train.
 """
 
+import hashlib
 import io
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -59,8 +61,19 @@ def save(figure: Figure, data: pd.DataFrame, path: Path) -> None:
             content = io.BytesIO()
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
             figure.savefig(content, format=suffix, metadata=metadata)
-        write_whole(path.with_suffix(f".{suffix}"), content.getvalue())
+        drawn = _renamed(content.getvalue()) if suffix == "svg" else content.getvalue()
+        write_whole(path.with_suffix(f".{suffix}"), drawn)
     write_whole(path.with_suffix(".csv"), data.to_csv(index=False, float_format="%.6g").encode())
+
+
+def _renamed(svg: bytes) -> bytes:
+    """Name clip paths by what they are: matplotlib's names change with the last bit of a layout that is solved for."""
+    names = {}
+    for name, path in re.findall(rb'<clipPath id="(\w+)">(.*?)</clipPath>', svg, re.DOTALL):
+        names[name] = b"p" + hashlib.sha256(path).hexdigest()[:10].encode()
+    for mark in (rb'(<clipPath id=")(\w+)', rb"(url\(#)(\w+)"):
+        svg = re.sub(mark, lambda found: found[1] + names.get(found[2], found[2]), svg)
+    return svg
 
 
 def alt_text(figure: Figure) -> str:
