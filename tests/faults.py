@@ -14,7 +14,6 @@ import pathlib
 import shutil
 import signal
 import sys
-import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -78,26 +77,15 @@ class Cache(Files):
     """CIFAR-10, of 60 images, out of torchvision's archive and into the cache."""
 
     def __init__(self):
-        import numpy as np
+        import smallcifar
         from torchvision.datasets import CIFAR10
 
         from ssconv_lib import cifar10
 
-        rng, counts = np.random.default_rng(0), {"train": 4, "test": 2}
-        splits = {
-            which: (rng.integers(0, 256, (10 * count, 32, 32, 3), dtype=np.uint8), np.repeat(np.arange(10), count))
-            for which, count in counts.items()
-        }
-        splits = {which: (images, labels.astype(np.uint8)) for which, (images, labels) in splits.items()}
-        marks = {which: cifar10.fingerprint(*cifar10.canonical(*arrays)) for which, arrays in splits.items()}
-        cifar10.FACTS = cifar10.Facts(counts, 10, marks)
-        batches = {"data_batch_1": splits["train"], "test_batch": splits["test"]}
-        contents = {
-            name: {"data": images.transpose(0, 3, 1, 2).reshape(-1, 3072), "labels": labels.tolist()}
-            for name, (images, labels) in batches.items()
-        }
-        contents["batches.meta"] = {"label_names": list(cifar10.CLASSES)}
-        self.archive = _packed(CIFAR10, contents)
+        splits, cifar10.FACTS = smallcifar.arrays()
+        self.archive, known = smallcifar.packed(splits)
+        for name, value in known.items():
+            setattr(CIFAR10, name, value)
         self.name = CIFAR10.filename
 
     def prepare(self, root):
@@ -111,25 +99,6 @@ class Cache(Files):
 
     def made(self, root):
         return {name: digest for name, digest in super().made(root).items() if name != self.name}
-
-
-def _packed(dataset, contents):
-    """An archive of pickled batches, with its checksums put into torchvision."""
-    import pickle
-
-    sums, packed = {}, io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in contents.items():
-            data = pickle.dumps(content)
-            sums[name] = hashlib.md5(data).hexdigest()
-            info = tarfile.TarInfo(f"{dataset.base_folder}/{name}")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    dataset.train_list = [["data_batch_1", sums["data_batch_1"]]]
-    dataset.test_list = [["test_batch", sums["test_batch"]]]
-    dataset.meta = {**dataset.meta, "md5": sums["batches.meta"]}
-    dataset.tgz_md5 = hashlib.md5(packed.getvalue()).hexdigest()
-    return packed.getvalue()
 
 
 class Book(Files):

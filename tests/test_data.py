@@ -9,22 +9,22 @@ import time
 import urllib.error
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+import smallcifar
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 from ssconv_lib import cifar10, paths
 from ssconv_lib.data import SHIFT, Batches, Cifar10, Data, LongRange, Split, load, parse_spec
 from ssconv_lib.longrange import COLOURS, draw_corners, generate
 from ssconv_lib.seeds import mixed_seed, stream
-
-PER_CLASS = {"train": 4, "test": 2}
-
 
 # ---- descriptions
 
@@ -164,13 +164,8 @@ def test_ten_thousand_images_take_no_time():
 @pytest.fixture
 def fake(monkeypatch):
     """A CIFAR-10 of 60 images, in no order: {which: (images, labels)}, with `FACTS` to match."""
-    rng = np.random.default_rng(0)
-    splits = {}
-    for which, count in PER_CLASS.items():
-        labels = rng.permutation(np.repeat(np.arange(10, dtype=np.uint8), count))
-        splits[which] = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8), labels
-    marks = {which: cifar10.fingerprint(*cifar10.canonical(*arrays)) for which, arrays in splits.items()}
-    monkeypatch.setattr(cifar10, "FACTS", cifar10.Facts(PER_CLASS, 10, marks))
+    splits, facts = smallcifar.arrays()
+    monkeypatch.setattr(cifar10, "FACTS", facts)
     return splits
 
 
@@ -191,30 +186,14 @@ def folder(tmp_path, fake):
 @pytest.fixture
 def archive(tmp_path, fake, monkeypatch):
     """The same images as torchvision's archive has them, with the checksums of this one in torchvision."""
-    from torchvision.datasets import CIFAR10
+    return put_archive(tmp_path, monkeypatch, *smallcifar.packed(fake))
 
-    unpacked = tmp_path / CIFAR10.base_folder
-    unpacked.mkdir()
-    flat = {which: (images.transpose(0, 3, 1, 2).reshape(-1, 3072), labels) for which, (images, labels) in fake.items()}
-    batches = {
-        "data_batch_1": {"data": flat["train"][0][:25], "labels": flat["train"][1][:25].tolist()},
-        "data_batch_2": {"data": flat["train"][0][25:], "labels": flat["train"][1][25:].tolist()},
-        "test_batch": {"data": flat["test"][0], "labels": flat["test"][1].tolist()},
-        "batches.meta": {"label_names": list(cifar10.CLASSES)},
-    }
-    sums = {}
-    for name, content in batches.items():
-        (unpacked / name).write_bytes(pickle.dumps(content))
-        sums[name] = hashlib.md5((unpacked / name).read_bytes()).hexdigest()
-    packed = tmp_path / CIFAR10.filename
-    with tarfile.open(packed, "w:gz") as tar:
-        tar.add(unpacked, CIFAR10.base_folder)
-    shutil.rmtree(unpacked)
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in ("data_batch_1", "data_batch_2")])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(packed.read_bytes()).hexdigest())
-    return packed
+
+def put_archive(folder, monkeypatch, content, known):
+    for name, value in known.items():
+        monkeypatch.setattr(CIFAR10, name, value)
+    (folder / CIFAR10.filename).write_bytes(content)
+    return folder / CIFAR10.filename
 
 
 def same(one, other):
@@ -394,6 +373,22 @@ def test_a_damaged_archive_is_named_and_not_unpickled(archive, tmp_path):
     archive.write_bytes(truncated(archive.read_bytes()))
     with pytest.raises(ValueError, match=rf"{archive.name} is damaged"):
         load(Cifar10(), tmp_path)
+
+
+@pytest.mark.parametrize("outside", ["../../harm", "/harm-of-a-test", "cifar-10-batches-py/../../../harm"])
+def test_an_archive_writes_nothing_outside_its_folder(fake, tmp_path, monkeypatch, outside):
+    """Even one whose checksum is right."""
+    data = tmp_path / "data"
+    data.mkdir()
+    archive = put_archive(data, monkeypatch, *smallcifar.packed(fake, [outside]))
+    if outside.startswith("/"):  # such a name is taken as one inside
+        assert len(load(Cifar10(), data).train) == 40
+    else:
+        with pytest.raises(ValueError, match=rf"{archive.name} is damaged .*outside the destination.*bring it again"):
+            load(Cifar10(), data)
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+    assert {path.name for path in data.iterdir()} <= {archive.name, "cache"}
+    assert not Path("/harm-of-a-test").exists()
 
 
 def test_a_damaged_batch_is_named_and_not_unpickled(archive, tmp_path, monkeypatch):
