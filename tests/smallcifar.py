@@ -24,7 +24,7 @@ def arrays():
 
 
 def packed(splits, outside=()):
-    """The archive's bytes, and what torchvision has to hold for its checksums then; `outside`: names of more members."""
+    """The archive's bytes, and what torchvision must hold for its checksums; `outside`: names of more members."""
     flat = {which: images.transpose(0, 3, 1, 2).reshape(-1, 3072) for which, (images, _) in splits.items()}
     labels = {which: labels.tolist() for which, (_, labels) in splits.items()}
     batches = {

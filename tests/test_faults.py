@@ -3,7 +3,6 @@
 The suite tries some moments, drawn with a seed; `SSCONV_FAULTS=all` tries every one, as `make soak` does.
 """
 
-import ctypes
 import http.server
 import json
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import test_train
-from faults import HARMS, WORK, Train
+from faults import HARMS, WORK, Train, as_anybody
 
 from ssconv_lib import cifar10, task
 from ssconv_lib.data import Cifar10, load
@@ -94,12 +93,6 @@ def test_a_file_that_the_disk_has_no_room_for_leaves_the_old_one_and_no_other(tm
     assert "File too large" in done.stderr
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
-
-
-def as_anybody():
-    """Take from root, if that's who we are, the right to write where nobody may (CAP_DAC_OVERRIDE); before exec."""
-    if os.geteuid() == 0:
-        ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
 @pytest.fixture
