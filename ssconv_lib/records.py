@@ -116,6 +116,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
         run = run_of(record)
+        _check_origins(record)
         _CHECKS[type(run)](record, run)
         if record["hash"] != run.hash or path.stem != run.label:
             raise ValueError(f"the run inside is {run.label!r}")
@@ -140,6 +141,14 @@ def _kind(record: dict[str, Any]) -> str:
     return kind
 
 
+def _check_origins(record: dict[str, Any]) -> None:
+    """Hold what is said of the machines and the code that made a record to words, and to numbers where it counts."""
+    for origin in [record["origin"], *record.get("earlier_origins", [])]:
+        for name, value in origin.items():
+            if type(value) is not (expected := int if name in ("threads", "processes") else str):
+                raise ValueError(f"the origin's {name} = {value!r}, expected {expected.__name__}")
+
+
 def _check_timed(record: dict[str, Any], run: SpeedRun) -> None:
     """Hold the rounds of a measurement to the run, and what is said of them to the rounds."""
     if run.device is None:
@@ -155,8 +164,10 @@ def _check_timed(record: dict[str, Any], run: SpeedRun) -> None:
             raise ValueError(f"{name} has {len(arm['seconds'])} rounds, expected {run.rounds}")
         if {**arm, **summary(arm["seconds"], arms["conv"]["seconds"], run.batch)} != arm:
             raise ValueError(f"what is said of {name} does not follow from its rounds")
+        if run.mode != "training" and arm["saved_bytes"] is not None:
+            raise ValueError(f"{name} saved {arm['saved_bytes']!r} bytes for a backward that there was not")
         saved = [arm["saved_bytes"]] if run.mode == "training" else []
-        if not all(isinstance(count, int) and count >= 0 for count in (arm["peak_bytes"], *saved)):
+        if not all(_is_count(count) for count in (arm["peak_bytes"], *saved)):
             raise ValueError(f"a count of {name}'s bytes is not a whole number")
     if not isinstance(record["steps"], int) or record["steps"] < 1:
         raise ValueError(f"steps = {record['steps']!r}, expected a whole number from 1 on")
@@ -173,10 +184,22 @@ def _check_trained(record: dict[str, Any], run: Run) -> None:
         raise ValueError("an error is not a number from 0 to 100")
     if final["error"] != history[-1]["error"]:
         raise ValueError("the final error is not the last epoch's")
-    if not all(isinstance(record["seconds"][part], int | float) for part in ("train", "evaluate")):
+    seconds = record["seconds"]
+    if {*seconds} < {"train", "evaluate"} or not all(_is_duration(one) for one in seconds.values()):
         raise ValueError("the seconds of training and evaluation are not numbers")
-    sum(record["seconds"].values()), record["origin"]["device"]
-    final["best_epoch"], final["evaluated_on"], final["n_images"]
+    if not all(_is_count(count) for count in (final["best_epoch"], final["n_images"], record.get("n_train", 0))):
+        raise ValueError("the best epoch or a number of images is not a whole number")
+    if type(final["evaluated_on"]) is not str:
+        raise ValueError(f"evaluated_on = {final['evaluated_on']!r}, expected the name of a part")
+    record["origin"]["device"]
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_duration(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1e12
 
 
 _CHECKS = {Run: _check_trained, SpeedRun: _check_timed, FieldRun: check_field, ProbeRun: check_probe}

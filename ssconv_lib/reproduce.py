@@ -213,6 +213,9 @@ def _execute(
 @contextlib.contextmanager
 def _kernel_environment() -> Iterator[None]:
     """Hides a MPLBACKEND of the user's: with it, figures would not show in the notebook."""
+    import matplotlib
+
+    matplotlib.get_configdir()  # where home can't be written to, it says so and takes another place: here, not there
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         yield

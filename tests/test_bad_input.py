@@ -114,6 +114,46 @@ def test_a_record_without_the_seconds_that_tables_show(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "place", "message"),
+    [
+        ("speed-*.json", ("arms", "conv", "saved_bytes", []), "saved [] bytes for a backward"),
+        ("speed-*.json", ("arms", "conv", "peak_bytes", 2**63), "is not a whole number"),
+        ("wrn10_2-*.json", ("final", "best_epoch", 1.5), "is not a whole number"),
+        ("wrn10_2-*.json", ("final", "n_images", True), "is not a whole number"),
+        ("wrn10_2-*.json", ("final", "evaluated_on", None), "evaluated_on = None"),
+        ("wrn10_2-*.json", ("seconds", "train", -1.0), "are not numbers"),
+    ],
+)
+def test_a_record_that_says_something_impossible(tmp_path, kind, place, message):
+    files = sorted((ROOT / "results" / "records" / "laptop").glob(kind))
+    file = next(file for file in files if json.loads(file.read_text())["run"].get("mode") != "training")
+    inner = record = json.loads(file.read_text())
+    *path, last, value = place
+    for part in path:
+        inner = inner[part]
+    assert type(inner[last]) is not type(value) or inner[last] != value
+    inner[last] = value
+    (tmp_path / file.name).write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"^damaged record {re.escape(file.name)} .*{re.escape(message)}"):
+        read_record(tmp_path / file.name)
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [({"device": []}, "device = [], expected str"), ({"processes": "8"}, "processes = '8', expected int")],
+)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_record_whose_machine_is_no_word(tmp_path, origin, message, earlier):
+    record = committed("wrn10_2-*.json")
+    wrong = {**record["origin"], **origin}
+    record |= {"earlier_origins": [wrong]} if earlier else {"origin": wrong}
+    file = tmp_path / f"{Run.from_dict(record['run']).label}.json"
+    file.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"^damaged record {file.name} .*{re.escape(message)}"):
+        read_record(file)
+
+
+@pytest.mark.parametrize(
     ("kind", "part", "value"),
     [
         ("wrn10_2-*.json", ("run", "epochs"), 10**15),

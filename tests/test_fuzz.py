@@ -138,6 +138,9 @@ def check_record(path, content):
         frame = FRAMES[type(run)](profile, "s", store)
         assert len(frame)
         assert isinstance(frame.to_string(), str)
+        study.status(profile, store)
+        if type(run) is Run:
+            study.histories(profile, "s", store)
     finally:
         path.unlink()
 

@@ -16,7 +16,7 @@ from faults import as_anybody, hidden
 from soak import made
 
 ROOT = Path(__file__).parent.parent
-NEEDED = ("ssconv_lib", "book", "tests/tiny.toml", "pyproject.toml", "data/paper", "results/records/laptop/README.md")
+NEEDED = ("ssconv_lib", "book", "tests/tiny.toml", "pyproject.toml", "data/paper")
 ODD = ("core", "memory", "home", "path", "language", "git")
 MACHINES = [(kind,) for kind in ODD] if os.environ.get("SSCONV_MACHINES") == "all" else []
 GIGABYTES = 4
@@ -60,7 +60,7 @@ def work(odd, folder, home):
     """Train a run and execute a chapter there; the tables' bytes, the notebook's, what the record measured."""
     environment, limit = surroundings(odd, project(folder), home)
     for arguments in (
-        ["train", "--profile", "tests/tiny.toml", "--study", "gates"],
+        ["train", "--profile", "tests/tiny.toml", "--study", "gates", "--workers", "1"],
         ["reproduce", "--profile", "tests/tiny.toml", "--chapter", "03"],
     ):
         command = [sys.executable, "-m", "ssconv_lib", *arguments]
@@ -90,7 +90,7 @@ def test_an_odd_machine_makes_what_an_ordinary_one_makes(ordinary, odd, tmp_path
     records, tables, outputs = work(odd, folder, home)
     assert (records, tables) == ordinary[:2]
     assert outputs == ordinary[2]
-    assert len(records) == 1
+    assert len(records) == 5
     assert len(tables) > 2
     assert list(home.iterdir()) == []
 
