@@ -333,6 +333,8 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
         raise ValueError(f"spatial_size={size!r}: expected a positive integer, or (height, width)")
     if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in pair):
         raise ValueError(f"spatial_size={size!r}: expected positive integers for height and width")
+    if max(pair) >= LONGEST:
+        raise ValueError(f"spatial_size={size!r}: expected height and width below {LONGEST}")
     return int(pair[0]), int(pair[1])
 
 

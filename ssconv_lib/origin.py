@@ -6,8 +6,10 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +34,18 @@ def origin(device: str, compile: str | None = None, processes: int = 1) -> dict[
         **({"compile": compile} if compile else {}),
         **({"processes": processes} if processes > 1 else {}),
     }
+
+
+def check_origins(origins: Iterable[Mapping[str, Any]]) -> None:
+    """Hold what a file says of machines and code to words, and to whole numbers where it counts.
+
+    Raises:
+        ValueError: a part is neither; AttributeError or TypeError, these are no origins at all.
+    """
+    for name, value in [part for one in origins for part in one.items()]:
+        expected = int if name in ("threads", "processes") else str
+        if type(value) is not expected:
+            raise ValueError(f"the origin's {name} = {value!r}, expected {expected.__name__}")
 
 
 def device_name(device: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from .fieldmap import check_field
 from .fieldrun import FieldRun
 from .files import check_writable, sweep, write_whole
+from .history import check_history
+from .origin import check_origins
 from .paths import results_dir
 from .proberecord import check_probe
 from .proberun import ProbeRun
@@ -116,7 +118,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, expected {SCHEMA}")
         run = run_of(record)
-        _check_origins(record)
+        check_origins([record["origin"], *record.get("earlier_origins", [])])
         _CHECKS[type(run)](record, run)
         if record["hash"] != run.hash or path.stem != run.label:
             raise ValueError(f"the run inside is {run.label!r}")
@@ -139,14 +141,6 @@ def _kind(record: dict[str, Any]) -> str:
     if kind not in MEASURED:
         raise ValueError(f"kind {kind!r}, expected one of {', '.join(MEASURED)}")
     return kind
-
-
-def _check_origins(record: dict[str, Any]) -> None:
-    """Hold what is said of the machines and the code that made a record to words, and to numbers where it counts."""
-    for origin in [record["origin"], *record.get("earlier_origins", [])]:
-        for name, value in origin.items():
-            if type(value) is not (expected := int if name in ("threads", "processes") else str):
-                raise ValueError(f"the origin's {name} = {value!r}, expected {expected.__name__}")
 
 
 def _check_timed(record: dict[str, Any], run: SpeedRun) -> None:
@@ -177,9 +171,8 @@ def _check_timed(record: dict[str, Any], run: SpeedRun) -> None:
 def _check_trained(record: dict[str, Any], run: Run) -> None:
     """Hold the measured part to what the tables read from it."""
     history, final = record["history"], record["final"]
-    if len(history) != run.epochs or [entry["epoch"] for entry in history] != [*range(1, run.epochs + 1)]:
-        raise ValueError("the run inside is not finished")
-    errors = [*(entry["error"] for entry in history), final["error"], final["best_error"]]
+    check_history(history, run.epochs)
+    errors = final["error"], final["best_error"]
     if not all(isinstance(error, float) and 0 <= error <= 100 for error in errors):
         raise ValueError("an error is not a number from 0 to 100")
     if final["error"] != history[-1]["error"]:

@@ -19,10 +19,11 @@ from .data import Data
 from .evaluation import evaluate, loss_and_logits
 from .files import write_whole
 from .group import SOLO, Group
+from .history import check_history
 from .imagefolder import FolderData, Images
 from .loader import make_batches
 from .models import create_model
-from .origin import origin
+from .origin import check_origins, origin
 from .run import Run
 from .seeds import mixed_seed
 from .torchfile import load_checked
@@ -244,13 +245,14 @@ class Training:
             type(epoch) is type(batch) is int
             and 0 <= epoch <= self.run.epochs
             and 0 <= batch <= self.steps
-            and [entry["epoch"] for entry in history] == [*range(1, epoch + 1)]
             and (sums.shape, sums.dtype) == (self.sums.shape, self.sums.dtype)
             and {name: type(value) for name, value in seconds.items()} == {"train": float, "evaluate": float}
             and {type(origin) for origin in origins} == {dict}
         )
         if not possible:
             raise ValueError("what it says of the epoch, its sums, the seconds or the origins is impossible")
+        check_history(history, epoch)
+        check_origins(origins)
 
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}

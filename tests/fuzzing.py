@@ -4,6 +4,7 @@
 """
 
 import copy
+import functools
 import json
 import os
 from contextlib import contextmanager
@@ -15,15 +16,29 @@ from hypothesis import strategies as st
 CASES = int(os.environ.get("SSCONV_FUZZ") or 200)
 SECONDS = 10  # that a case may take
 PEAK = Path("/proc/self/clear_refs")
-MEMORY = 2**30  # bytes that all cases of a test may add to the process
+MEMORY = 2**29  # bytes that a case may add to the process, even for a moment
 
-fuzzed = settings(
+limits = settings(
     max_examples=CASES,
     deadline=1000 * SECONDS,
     suppress_health_check=[*HealthCheck],
     derandomize="SSCONV_FUZZ" not in os.environ,  # the suite's are the same everywhere, and the long form's others
     database=None,
 )
+
+
+def fuzzed(test):
+    """A test by hypothesis, above which this stands, with so many cases, and limits of time and memory to each."""
+    inner = test.hypothesis.inner_test
+
+    @functools.wraps(inner)
+    def case(*args, **kwargs):
+        with little_memory():
+            inner(*args, **kwargs)
+
+    test.hypothesis.inner_test = case
+    return limits(test)
+
 
 texts = st.one_of(
     st.text(max_size=20),

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fuzzing import as_toml, changed, damaged, fuzzed, little_memory, plain, texts
+from fuzzing import as_toml, changed, damaged, fuzzed, plain, texts
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -40,7 +40,7 @@ PLANS = [TESTS / "tiny.toml", *PROFILES.glob("*.toml")]
 
 @pytest.fixture(autouse=True)
 def calm():
-    with little_memory(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
