@@ -13,7 +13,7 @@ def check_history(history: Sequence[Mapping[str, Any]], epochs: int) -> None:
         ValueError: it has other epochs, or an entry of it is not a number.
         LookupError, TypeError, AttributeError: it isn't even a list of entries.
     """
-    if [entry["epoch"] for entry in history] != [*range(1, epochs + 1)]:
+    if len(history) != epochs or [entry["epoch"] for entry in history] != [*range(1, epochs + 1)]:
         raise ValueError(f"the history is not of epochs 1 to {epochs}")
     for entry in history:
         for name, value in {**{name: entry[name] for name in NAMES}, **entry}.items():
