@@ -167,4 +167,5 @@ if __name__ == "__main__":
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has commands ignore it
     sys.exit(not (train(args.seconds) if args.what == "train" else signals(args.times, args.seed)))

@@ -1,4 +1,4 @@
-"""Odd machines: one core, little memory, no place to write at home, a path with blanks and umlauts, no UTF-8, no git.
+"""Odd machines: one core, little memory, no place to write at home, a path with blanks and umlauts, LANG=C, no git.
 
 The suite has them all at once. `SSCONV_MACHINES=all` tries each alone, which tells one that hurts from the others.
 """
@@ -42,7 +42,7 @@ def surroundings(odd, folder, home):
     if "home" in odd:
         environment |= {"HOME": str(home)}
     if "language" in odd:
-        environment |= {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+        environment |= {"LANG": "C", "LC_ALL": "C"}
     if "git" in odd:
         environment |= {"PATH": str(Path(sys.executable).parent)}
 
