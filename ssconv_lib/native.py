@@ -3,14 +3,17 @@
 Nothing needs it: without a compiler, or before it is built, `inplace` does the same in Python, a little slower.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -65,14 +68,15 @@ def build() -> Path:
         try:
             from torch.utils import cpp_extension  # slow to import, and only needed here
 
-            cpp_extension.load(
-                name(),
-                [str(SOURCE)],
-                extra_cflags=FLAGS,
-                build_directory=str(folder),
-                is_python_module=False,
-                is_standalone=False,
-            )
+            with _quoted(cpp_extension):
+                cpp_extension.load(
+                    name(),
+                    [str(SOURCE)],
+                    extra_cflags=FLAGS,
+                    build_directory=str(folder),
+                    is_python_module=False,
+                    is_standalone=False,
+                )
         except (RuntimeError, ImportError, OSError) as error:
             raise RuntimeError(
                 f"the compiled form could not be built ({error}); it needs a C++ compiler, ninja and Python's headers,"
@@ -82,6 +86,17 @@ def build() -> Path:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+@contextlib.contextmanager
+def _quoted(cpp_extension: ModuleType) -> Iterator[None]:
+    """Put into quotes the one folder that it leaves without: a blank in the path of torch's libraries broke linking."""
+    folder = cpp_extension.TORCH_LIB_PATH
+    cpp_extension.TORCH_LIB_PATH = shlex.quote(folder)
+    try:
+        yield
+    finally:
+        cpp_extension.TORCH_LIB_PATH = folder
 
 
 @functools.cache

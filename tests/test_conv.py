@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from test_inplace import UNLINKED
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel
@@ -265,6 +266,7 @@ def test_compile_keeps_one_graph_with_the_same_gradients(x, layout):
     torch.testing.assert_close(model.weight.grad, expected)
 
 
+@pytest.mark.skipif(UNLINKED, reason="PyTorch's compiler could not link from a folder with a blank before 2.14")
 @pytest.mark.filterwarnings("ignore")
 def test_compile_with_inductor(x):
     grouped = layer(groups=2)

@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ssconv_lib import SSConv2d, compiled, convert_to_ssconv, inplace
 from ssconv_lib.listing import ListingConv2d
 
+UNLINKED = " " in torch.__file__ and torch.__version__ < (2, 14)
+
 
 def layer(channels=16, out=8, kernel=3, **options):
     options = {"alpha": 0.3, "spatial_size": 6, "seed": 3, "padding": 1, **options}
@@ -453,6 +455,7 @@ def test_compile_keeps_the_operator_whole_and_gives_the_same(groups, channels_la
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(UNLINKED, reason="PyTorch's compiler could not link from a folder with a blank before 2.14")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_the_compiler_hands_the_operator_feature_maps_in_channels_last(monkeypatch, channels_last):

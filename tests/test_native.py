@@ -13,6 +13,7 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
+from torch.utils import cpp_extension
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,9 +25,12 @@ pytestmark = pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    """The built module, in a cache of its own."""
+    """The built module, in a cache of its own; torch is in a folder with a blank."""
+    folder = tmp_path_factory.mktemp("a folder")
+    (folder / "lib").symlink_to(cpp_extension.TORCH_LIB_PATH)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("a cache")))
+        patch.setattr(cpp_extension, "TORCH_LIB_PATH", str(folder / "lib"))
         target = native.build()
         before = target.stat().st_mtime_ns
         assert native.build().stat().st_mtime_ns == before, "what is there is not built again"
