@@ -9,7 +9,8 @@ CASES ?= 10000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce book serve test fuzz soak lab data lint format notebooks picture bench native constraints clean distclean
+.PHONY: help reproduce book serve test fuzz soak audit lab data lint format notebooks picture bench native constraints \
+        clean distclean
 
 py := .venv/bin/python
 ready := .venv/.installed
@@ -40,6 +41,10 @@ soak: $(ready) ## faults at every moment, 100 signals to the commands, an hour o
 	@SSCONV_FAULTS=all $(py) -m pytest tests/test_faults.py --timeout 7200
 	@$(py) tests/soak.py signals --times 100
 	@$(py) tests/soak.py train --seconds 3600
+
+audit: $(ready) ## look the pinned packages up among known security holes; needs the network, and pip-audit in build/audit
+	@test -x build/audit/bin/pip-audit || { $(py) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 lab: $(ready) ## open the chapters in JupyterLab
 	@$(py) -m jupyterlab --LabApp.default_url=/lab/tree/book

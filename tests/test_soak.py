@@ -14,7 +14,7 @@ import test_train
 from faults import hidden
 from soak import made, used
 
-from ssconv_lib import task
+from ssconv_lib import files, task
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -55,19 +55,43 @@ def test_the_same_record_whatever_threads_and_hashes_a_process_is_told_to_have(t
     assert len(made(tmp_path / "1")) == 1
 
 
-def start(arguments, root):
-    environment = {**os.environ, "SSCONV_RESULTS": str(root / "results"), "SSCONV_DATA": str(root / "data")}
+def start(arguments, root, **variables):
+    environment = {
+        **os.environ,
+        "SSCONV_RESULTS": str(root / "results"),
+        "SSCONV_DATA": str(root / "data"),
+        **variables,
+    }
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     )
 
 
-def test_three_that_train_on_one_store_lose_double_and_mix_nothing(tmp_path):
-    """One of them is killed in the middle."""
+@pytest.fixture
+def elsewhere(tmp_path):
+    """What makes a process, and those that it starts, take themselves for ones of another machine."""
+    (tmp_path / "elsewhere").mkdir()
+    code = "import socket; socket.gethostname = lambda: 'elsewhere'"
+    (tmp_path / "elsewhere" / "sitecustomize.py").write_text(code)
+    variables = {"PYTHONPATH": str(tmp_path / "elsewhere")}
+    said = subprocess.run(
+        [sys.executable, "-c", "from ssconv_lib import files; print(files.HERE)"],
+        env=os.environ | variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() != files.HERE
+    return variables
+
+
+def test_three_that_train_on_one_store_lose_double_and_mix_nothing(tmp_path, elsewhere):
+    """One of them is killed in the middle; one is of another machine, which shares the folder and no locks."""
     records = tmp_path / "records"
     command = ["-m", "ssconv_lib", "train", "--profile", TESTS / "tiny.toml", "--study", "alpha_sweep"]
     command += ["--workers", 1, "--records"]
-    three = [start([*command, records], tmp_path) for _ in range(3)]
+    three = [start([*command, records], tmp_path, **variables) for variables in ({}, {}, elsewhere)]
     end = time.monotonic() + 120
     while not [*records.rglob("[!.]*.json")]:
         assert time.monotonic() < end
