@@ -80,6 +80,7 @@ constraints: $(ready) ## pin what .venv holds in constraints.txt
 	@{ echo "# What .venv held when the tests last passed: written by make constraints. torch, torchvision and what"; \
 	  echo "# comes with their CUDA builds are left out: which build fits depends on the machine."; \
 	  $(py) -m pip freeze --exclude-editable | grep -viE '^(torch|torchvision|triton|nvidia-.*|cuda-.*)='; \
+	  sed -n '/^# Python/p; / ; /p' constraints.txt; \
 	} > .constraints.tmp
 	@mv .constraints.tmp constraints.txt
 	@touch $(ready)
