@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -50,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # else it may tell of the cell that the interrupt cut off
         print("reproduce: interrupted; finished chapters and runs are kept", file=sys.stderr)
         return 130
     return 0

@@ -117,9 +117,10 @@ def run(command, root, after=None, sign=None, whole=False):
     return process.returncode, said, time.monotonic() - start
 
 
-def importing(said):
-    """Tell whether a Ctrl-C came before the command began, while Python imports PyTorch: it shows where it was."""
-    return said.rstrip().endswith("KeyboardInterrupt") and ", in main\n" not in said
+def told(said):
+    """Tell whether an interrupt was answered, whatever a dying kernel says; Python itself does while it imports."""
+    importing = said.rstrip().endswith("KeyboardInterrupt") and ", in main\n" not in said
+    return importing or "interrupted; " in said
 
 
 def made(folder):
@@ -135,7 +136,7 @@ def made(folder):
 
 def signals(times, seed):
     """Hurt the commands so many times in all; print and return whether everything came out."""
-    draw, bad, done, told = random.Random(seed), [], 0, 0
+    draw, bad, done, shown = random.Random(seed), [], 0, 0
     names = [name for name, _, _ in commands(ROOT)]
     for number, name in enumerate(names, 1):
         with tempfile.TemporaryDirectory() as place:
@@ -148,7 +149,7 @@ def signals(times, seed):
                     sign = draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
                     said = run(command, Path(place), draw.uniform(0, length), sign, draw.random() < 0.5)[1]
                     done += 1
-                    if sign != signal.SIGKILL and "Traceback" in said and not importing(said):
+                    if sign != signal.SIGKILL and "Traceback" in said and not told(said):
                         bad.append(f"{name}: a traceback after {sign.name}: {said[-2000:]}")
                 time.sleep(3)  # what a killed process leaves running ends by itself
                 code, said, _ = run(command, Path(place))
@@ -156,8 +157,8 @@ def signals(times, seed):
                     bad.append(f"{name}: ended with {code}, or with other results: {said[-2000:]}")
                 if left := hidden(Path(place)):
                     bad.append(f"{name}: left {left}")
-            print(*bad[told:], f"{name}: {done} signals, {len(bad)} faults", sep="\n", flush=True)
-            told = len(bad)
+            print(*bad[shown:], f"{name}: {done} signals, {len(bad)} faults", sep="\n", flush=True)
+            shown = len(bad)
     return not bad
 
 
