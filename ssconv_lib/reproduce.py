@@ -206,6 +206,7 @@ def _execute(
             on_notebook_start=progress.on_notebook_start,
             on_cell_start=progress.on_cell_start,
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # or each start prints a warning
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # or an interrupted one shows where it was
         )
     if executed.metadata.papermill.get("exception"):  # papermill takes sys.exit() for success
         raise RuntimeError("the cell left the notebook early, with sys.exit()")
