@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -151,3 +152,37 @@ def test_two_that_execute_the_same_chapters_give_what_one_gives(tmp_path):
     again = reproduce(tmp_path / "two")
     assert again.communicate(timeout=120)[1].splitlines()[-1] == "0", "both stamps are of what is there"
     assert hidden(tmp_path) == []
+
+
+INTERRUPTED = """
+import sys
+from argparse import Namespace
+from pathlib import Path
+from ssconv_lib import reproduce
+root, plan = Path(sys.argv[1]), reproduce.plan
+reproduce.plan = lambda profile, wanted: plan(profile, wanted, book=root / "book", root=root)
+sys.exit(reproduce.main(Namespace(profile="quick", chapter=None, force=False, cell_timeout=600)))
+"""
+WAITS = """import os
+import time
+from pathlib import Path
+
+Path(os.environ["SSCONV_RESULTS"]).with_name("begun").touch()
+time.sleep(60)
+"""
+
+
+def test_an_interrupted_chapter_is_one_line_whatever_its_kernel_was_doing(tmp_path):
+    """The kernel is interrupted too, and loses whom to tell: neither it nor asyncio shows where it was."""
+    book = tmp_path / "project" / "book"
+    book.mkdir(parents=True)
+    (book / "01_toy.py").write_text(test_reproduce.HEAD + WAITS)
+    process = start(["-c", INTERRUPTED, tmp_path / "project"], tmp_path)
+    end = time.monotonic() + 120
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[1:] == ["reproduce: interrupted; finished chapters and runs are kept"]
