@@ -37,8 +37,9 @@ test: $(ready) ## run the tests
 fuzz: $(ready) ## the tests of bad input with 10,000 cases each, which takes an hour; CASES=1000
 	@SSCONV_FUZZ="$(CASES)" $(py) -m pytest tests/test_fuzz.py --timeout 7200
 
-soak: $(ready) ## faults at every moment, 100 signals to the commands, an hour of training: two hours in all
+soak: $(ready) ## faults at every moment, odd machines, 100 signals to the commands, an hour of training: two hours in all
 	@SSCONV_FAULTS=all $(py) -m pytest tests/test_faults.py --timeout 7200
+	@SSCONV_MACHINES=all $(py) -m pytest tests/test_machines.py
 	@$(py) tests/soak.py signals --times 100
 	@$(py) tests/soak.py train --seconds 3600
 

@@ -215,10 +215,10 @@ def _execute(
 
 @contextlib.contextmanager
 def _kernel_environment() -> Iterator[None]:
-    """Hides a MPLBACKEND of the user's: with it, figures would not show in the notebook."""
+    """Hides a MPLBACKEND of the user's: with it, figures would not show in the notebook; finds matplotlib a place."""
     import matplotlib
 
-    matplotlib.get_configdir()  # where home can't be written to, it says so and takes another place: here, not there
+    matplotlib.get_configdir()  # where home can't be written to, it takes another and says so: once, not in a chapter
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         yield

@@ -19,7 +19,7 @@ def arrays():
     for which, count in PER_CLASS.items():
         labels = rng.permutation(np.repeat(np.arange(10, dtype=np.uint8), count))
         splits[which] = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8), labels
-    marks = {which: cifar10.fingerprint(*cifar10.canonical(*arrays)) for which, arrays in splits.items()}
+    marks = {which: cifar10.fingerprint(*cifar10.canonical(*split)) for which, split in splits.items()}
     return splits, cifar10.Facts(PER_CLASS, 10, marks)
 
 

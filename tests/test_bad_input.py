@@ -120,7 +120,7 @@ def test_a_record_without_the_seconds_that_tables_show(tmp_path):
         ("wrn10_2-*.json", ("history", 1, "train_error", "low"), "epoch 2: train_error = 'low' is impossible"),
         ("wrn10_2-*.json", ("history", 2, "loss", []), "epoch 3: loss = [] is impossible"),
         ("wrn10_2-*.json", ("history", 0, "epoch", 2), "the history is not of epochs 1 to 12"),
-        ("speed-*.json", ("arms", "conv", "saved_bytes", []), "saved [] bytes for a backward"),
+        ("speed-*.json", ("arms", "conv", "saved_bytes", []), "is not a whole number"),
         ("speed-*.json", ("arms", "conv", "peak_bytes", 2**63), "is not a whole number"),
         ("wrn10_2-*.json", ("final", "best_epoch", 1.5), "is not a whole number"),
         ("wrn10_2-*.json", ("final", "n_images", True), "is not a whole number"),

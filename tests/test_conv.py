@@ -266,7 +266,7 @@ def test_compile_keeps_one_graph_with_the_same_gradients(x, layout):
     torch.testing.assert_close(model.weight.grad, expected)
 
 
-@pytest.mark.skipif(UNLINKED, reason="PyTorch's compiler could not link from a folder with a blank before 2.14")
+@pytest.mark.skipif(UNLINKED, reason="PyTorch 2.11's compiler can't link from a folder with a blank; 2.14's can")
 @pytest.mark.filterwarnings("ignore")
 def test_compile_with_inductor(x):
     grouped = layer(groups=2)

@@ -455,7 +455,7 @@ def test_compile_keeps_the_operator_whole_and_gives_the_same(groups, channels_la
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(UNLINKED, reason="PyTorch's compiler could not link from a folder with a blank before 2.14")
+@pytest.mark.skipif(UNLINKED, reason="PyTorch 2.11's compiler can't link from a folder with a blank; 2.14's can")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_the_compiler_hands_the_operator_feature_maps_in_channels_last(monkeypatch, channels_last):

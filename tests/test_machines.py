@@ -29,7 +29,7 @@ def project(folder):
     for name in NEEDED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        elif (ROOT / name).exists():
+        else:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
@@ -95,7 +95,7 @@ def test_an_odd_machine_makes_what_an_ordinary_one_makes(ordinary, odd, tmp_path
     assert list(home.iterdir()) == []
 
 
-def test_less_memory_than_a_process_needs_is_noticed(tmp_path):
+def test_less_memory_than_a_process_needs_is_noticed():
     """Else the limit above could be none."""
     code = "import resource, torch; resource.setrlimit(resource.RLIMIT_DATA, (2**30,) * 2); torch.ones(2**29)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
