@@ -30,7 +30,7 @@ import torch
 
 from IPython.display import display
 
-from ssconv_lib import budget, census, judge, paper, plan, plots, readable, sources, stats, tables
+from ssconv_lib import budget, census, judge, paper, plan, plots, readable, sources, stats, sweeps, tables
 from ssconv_lib.book import Chapter
 from ssconv_lib.models import create_model
 from ssconv_lib.models.abn import AttentionBranchNetwork
@@ -167,7 +167,7 @@ if len(histories):
 
 # %%
 held_out, tested = chapter.records("alpha_search"), chapter.records("alpha_search_test")
-chosen = tables.selection(held_out, tested)
+chosen = sweeps.selection(held_out, tested, chapter.alphas("alpha_search"))
 display(chapter.table(chosen, "alpha_search", readable.readable(chosen)))
 chapter.missing("alpha_search")
 

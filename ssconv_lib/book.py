@@ -133,6 +133,10 @@ class Chapter:
         profiles[self.profile.name] = self.profile
         return [one for one in profiles.values() if one is self.profile or not one.trains_in_chapter]
 
+    def alphas(self, name: str) -> set[float]:
+        """The α that a study plans; none if the profile doesn't have it."""
+        return {run.alpha for run in self.profile.runs(name)} if name in self.profile.studies else set()
+
     def missing(self, name: str) -> Markdown:
         """How much of a study is there, and the command for the rest."""
         if name in self.profile.speed_studies:

@@ -19,45 +19,71 @@ WIDTH = 7.2  # inches: the text width of a page
 def alpha_sweep(
     frame: pd.DataFrame, summary: pd.DataFrame, curves: dict[str, pd.DataFrame | None], *, solved: bool = False
 ) -> Figure:
-    """Fig. 2: error over α, a panel for each model, with every seed, the mean, and a fitted curve if there is one.
+    """Fig. 2: error over α, a row for each model, with every seed, the mean, and a fitted curve if there is one.
+
+    Where some α are far worse than others, a second panel shows the others alone.
 
     Args:
         frame: The runs, from `study.frame`.
-        summary: From `tables.sweep_summary`.
-        curves: For each model the fit of `tables.fitted_curve`, or None.
+        summary: From `sweeps.sweep_summary`.
+        curves: For each model the fit of `sweeps.fitted_curve`, or None.
         solved: Write above each α how many of its runs solved the task, and where chance is.
     """
     models = list(summary["model"].unique())
-    figure, axes = plt.subplots(len(models), 1, figsize=(WIDTH, 3.4 * len(models)), squeeze=False)
-    for model, ax in zip(models, axes[:, 0], strict=True):
-        of = summary[summary["model"] == model]
-        places = {alpha: place for place, alpha in enumerate(of["alpha"])}
-        if (curve := curves.get(model)) is not None:
-            ax.fill_between(curve["x"], curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
-            ax.plot(curve["x"], curve["fit"], color=BLUE, lw=1.5, label="fitted curve, 95 % interval")
-        runs = frame[frame["model"] == model]
-        ax.scatter(runs["alpha"].map(places) + _jitter(runs["seed"]), runs["error"], s=26, color=GREY, label="one run")
-        ax.scatter([*places.values()], of["mean"], marker="_", s=420, lw=2, color=BLUE, label="mean")
-        ax.set_xticks([*places.values()], [alpha_text(alpha) for alpha in places])
-        ax.set(
-            xlabel="α, fraction of channels shuffled",
-            ylabel="test error (%)",
-            title=f"{model_text(model)}: error over α",
-        )
-        ax.set_xlim(-0.6, len(places) - 0.4)
+    wide = not solved and any(len(_near_best(summary[summary["model"] == model])) for model in models)
+    figure, axes = plt.subplots(len(models), 1 + wide, figsize=(WIDTH, 3.4 * len(models)), squeeze=False)
+    for model, row in zip(models, axes, strict=True):
+        of, runs = summary[summary["model"] == model], frame[frame["model"] == model]
+        for ax in row:
+            _draw_sweep(ax, runs, of, curves.get(model))
+        row[0].set(ylabel="test error (%)", title=f"{model_text(model)}: error over α")
         if solved:
-            _mark_solved(ax, of, places)
+            _mark_solved(row[0], of)
         else:
-            _widen(ax, 2.0)  # a tenth of a point must not fill the picture
-        ax.legend(loc="best", fontsize=8.5)
+            _widen(row[0], 2.0)  # a tenth of a point must not fill the picture
+        if wide:
+            row[1].set_title("the same, where it is low")
+            _zoom(row[1], runs, of)
+        row[0].legend(loc="best", fontsize=8.5)
     return figure
 
 
-def _mark_solved(ax: Axes, summary: pd.DataFrame, places: dict[float, int]) -> None:
+def _draw_sweep(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame, curve: pd.DataFrame | None) -> None:
+    places = {alpha: place for place, alpha in enumerate(summary["alpha"])}
+    if curve is not None:
+        ax.fill_between(curve["x"], curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
+        ax.plot(curve["x"], curve["fit"], color=BLUE, lw=1.5, label="fitted curve, 95 % interval")
+    ax.scatter(runs["alpha"].map(places) + _jitter(runs["seed"]), runs["error"], s=26, color=GREY, label="one run")
+    several = summary[summary["n"] > 1]  # of one run the mean is the run
+    ax.scatter(several["alpha"].map(places), several["mean"], marker="_", s=420, lw=2, color=BLUE, label="mean")
+    ax.set_xticks([*places.values()], [alpha_text(alpha) for alpha in places])
+    ax.set(xlabel="α, fraction of channels shuffled", xlim=(-0.6, len(places) - 0.4))
+
+
+def _near_best(summary: pd.DataFrame) -> list[int]:
+    """The places of the α within two points of the best, from the first to the last; none if all are.
+
+    Where everything is shuffled the error is many points higher, and beside it differences of tenths can't be seen.
+    """
+    near = np.flatnonzero(summary["mean"] < summary["mean"].min() + 2)
+    return [] if len(near) == len(summary) else [*range(near[0], near[-1] + 1)]
+
+
+def _zoom(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame) -> None:
+    places = _near_best(summary) or [*range(len(summary))]
+    shown = runs.loc[runs["alpha"].isin(summary["alpha"].iloc[places]), "error"]
+    shown = shown[shown < summary["mean"].min() + 3]
+    margin = 0.08 * (shown.max() - shown.min()) + 0.05
+    ax.set(xlim=(places[0] - 0.6, places[-1] + 0.6), ylim=(shown.min() - 2.5 * margin, shown.max() + margin))
+    for row in summary.iloc[places].itertuples():
+        ax.text(row.Index - summary.index[0], shown.min() - 2.2 * margin, f"n = {row.n}", ha="center", fontsize=8)
+
+
+def _mark_solved(ax: Axes, summary: pd.DataFrame) -> None:
     ax.axhline(50, color=VERMILION, lw=1, ls="--", label="chance")
     ax.set_ylim(-3, 63)
-    for row in summary.itertuples():
-        ax.text(places[row.alpha], 57, f"{row.solved} of {row.n}\nsolved", ha="center", va="center", fontsize=8.5)
+    for place, row in enumerate(summary.itertuples()):
+        ax.text(place, 57, f"{row.solved} of {row.n}\nsolved", ha="center", va="center", fontsize=8.5)
 
 
 def _widen(ax: Axes, span: float) -> None:

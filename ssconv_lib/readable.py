@@ -48,6 +48,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[name] = [_plus_minus(m, sd) for m, sd in zip(table[name], table[f"{name}_sd"], strict=True)]
         elif name == "low" and "high" in table:
             shown["95 % interval"] = [interval(low, high) for low, high in zip(table.low, table.high, strict=True)]
+        elif name == "gain_low":
+            ends = zip(table["gain_low"], table["gain_high"], strict=True)
+            shown["interval of the gain"] = [interval(low, high) for low, high in ends]
         elif not name.endswith("_sd") and name not in _NOT_SHOWN:
             shown[name] = [_FORMATS.get(name, number)(value) for value in table[name]]
     return shown
@@ -87,8 +90,8 @@ def plain(text: str) -> str:
     return text
 
 
-_NOT_SHOWN = ("high", "sentence", "unmatched", "best, selected on test")  # these are in the CSV alone
-_FORMATS = {"alpha": alpha_text, "p": _p_value, "model": model_text}
+_NOT_SHOWN = ("high", "gain_high", "sentence", "unmatched", "best, selected on test")  # these are in the CSV alone
+_FORMATS = {"alpha": alpha_text, "p": _p_value, "p, Holm": _p_value, "model": model_text}
 
 
 def _plus_minus(mean: float, sd: float) -> str:

@@ -100,6 +100,14 @@ class Difference:
     unmatched: int = 0
     degenerate: str = ""
 
+    @property
+    def knows_spread(self) -> bool:
+        """Whether the sd is known well enough to say what could have been seen: from four pairs on.
+
+        At three its own 95 % interval reaches from half the estimate to six times it.
+        """
+        return not self.degenerate and self.df >= 3
+
     def detectable(self, power: float = 0.8) -> float:
         """The smallest true difference that this design sees with that power; nan when degenerate."""
         return float("nan") if self.degenerate else smallest_seen(self.se, self.df, power, self.level)

@@ -1,6 +1,7 @@
 """From records to the tables of chapters 2 and 3: the paper's numbers beside each profile's, with intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -82,57 +83,10 @@ def schedules(pilots: list[pd.DataFrame], results: list[pd.DataFrame]) -> pd.Dat
     return table[["profile", "model", "epochs", "alpha", "n", "error", "error_sd"]]
 
 
-def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fig. 2 in numbers: a row for each profile, model and α, with n, mean, sd and interval.
-
-    `gain` is the mean paired difference to α = 0 (positive: shuffling helps) and `p` that of its t test.
-
-    `solved` counts the runs below the threshold `SOLVED`. It is for the generated task alone, whose runs are of two
-    kinds, so that an interval of their mean would mean nothing and is left out.
-    """
-    rows = []
-    for (profile, model, alpha), group in frame.groupby(["profile", "model", "alpha"], sort=False):
-        errors = stats.summarise(group["error"])
-        generated = group["data"].iloc[0] == "longrange"
-        plain = frame.query("profile == @profile and model == @model and alpha == 0")
-        gain = None if generated or alpha == 0 else _paired(by_seed(plain), by_seed(group))
-        rows.append(
-            {
-                "profile": profile,
-                "model": model,
-                "alpha": alpha,
-                "n": errors.n,
-                "mean": errors.mean,
-                "sd": errors.sd,
-                "low": float("nan") if generated else errors.low,
-                "high": float("nan") if generated else errors.high,
-                "gain": gain.mean if gain else float("nan"),
-                "p": gain.p if gain else float("nan"),
-                "solved": solved(group["error"])[0] if generated else None,
-            }
-        )
-    columns = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high", "gain", "p", "solved"]
-    table = pd.DataFrame(rows, columns=columns).astype({"solved": "Int64"})
-    return table.sort_values(["profile", "model", "alpha"], ignore_index=True)
-
-
 def _paired(first: pd.Series, second: pd.Series) -> stats.Difference | None:
     """The paired difference of two arms, None if they share no seed."""
     shared = first.index.intersection(second.index)
     return stats.paired_difference(first[shared], second[shared]) if len(shared) else None
-
-
-def fitted_curve(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """A smooth curve of the error over the place of α in its list, with its interval; None where runs are too few.
-
-    Places rather than values: the α of the sweep are spaced unevenly, and 0 has no logarithm.
-    """
-    counts = frame.groupby("alpha")["seed"].nunique()
-    enough = frame[frame["alpha"].isin(counts[counts >= 2].index)]
-    if enough["alpha"].nunique() < 5:
-        return None
-    places = {alpha: place for place, alpha in enumerate(sorted(frame["alpha"].unique()))}
-    return stats.smooth_curve(enough["alpha"].map(places), enough["error"], enough["seed"])
 
 
 def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
@@ -144,12 +98,16 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
 
     Returns:
         model, n (pairs), conv and ss (mean and sd), difference (conv minus ss: positive is for shuffling) with
-        interval and p, detectable (the difference seen with 80 % power), `best, selected on test` (means of the best
-        epochs' errors, conv / ss: selected by what they measure), outcome and sentence of the verdict.
+        interval and p, detectable (the difference seen with 80 % power; from four pairs on), `best, selected on test`
+        (means of the best epochs' errors, conv / ss: selected by what they measure), outcome and sentence of the
+        verdict.
+
+    Raises:
+        ValueError: a network has records of several α beside 0.
     """
     rows = []
     for model, group in frame.groupby("model", sort=False):
-        conv, ss = by_seed(group[group["alpha"] == 0]), by_seed(group[group["alpha"] > 0])
+        conv, ss = _two_arms(group)
         shared = conv.index.intersection(ss.index)
         if shared.empty:
             continue
@@ -161,7 +119,7 @@ def comparison(frame: pd.DataFrame, number: int = 2) -> pd.DataFrame:
             best = [group.loc[chosen, "best_error"].mean() for chosen in (group["alpha"] == 0, group["alpha"] > 0)]
             row["best, selected on test"] = " / ".join(f"{error:.2f}" for error in best)
         if printed := STANDS_FOR.get(model):
-            judged = stats.verdict(measured, paper.difference(number, printed), name="conv minus ss")
+            judged = judge_as(model, measured, paper.difference(number, printed), name="conv minus ss")
             row |= {"outcome": judged.outcome, "sentence": judged.sentence}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -192,7 +150,23 @@ def _side_by_side(frames: Sequence[pd.DataFrame], number: int) -> pd.DataFrame:
 
 def gains(runs: pd.DataFrame) -> pd.Series:
     """Conv minus ss of one network, indexed by the seeds that have both."""
-    return (by_seed(runs[runs["alpha"] == 0]) - by_seed(runs[runs["alpha"] > 0])).dropna()
+    conv, ss = _two_arms(runs)
+    return (conv - ss).dropna()
+
+
+def _two_arms(runs: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The errors of conv and of ss by seed; a mean over several α would be the error of no network."""
+    if len(alphas := sorted(runs.loc[runs["alpha"] > 0, "alpha"].unique())) > 1:
+        raise ValueError(
+            f"{runs['model'].iloc[0]}: α = {', '.join(f'{a:g}' for a in alphas)} beside 0 in a study that compares two"
+            " arms, expected one; give the others a study of their own in the profile"
+        )
+    return by_seed(runs[runs["alpha"] == 0]), by_seed(runs[runs["alpha"] > 0])
+
+
+def judge_as(model: str, measured: stats.Difference, printed: paper.PrintedDifference, **options: Any) -> stats.Verdict:
+    """The book's rule, which for a relative of the paper's network asks for less (see `verdict.verdict`)."""
+    return stats.verdict(measured, printed, relative=STANDS_FOR[model] != model, **options)
 
 
 def pairs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -268,29 +242,6 @@ def contrasts(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def selection(validation: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
-    """α chosen on held-out training images, and the paper's way beside it.
-
-    Args:
-        validation: Records that read held-out training images.
-        tested: Records that read the test set, of the same model.
-
-    Returns:
-        A row for each α: mean validation error with its n; `chosen` marks the α where it is lowest, `papers_rule` the
-        one of the lowest test error among the paper's .02, .04 and .06. Only these two show their test error.
-    """
-    held_out, test = (
-        runs.groupby("alpha")["error"].agg(["mean", "count"]).add_suffix(f"_{read}")
-        for runs, read in ((validation, "validation"), (tested, "test"))
-    )
-    table = held_out.join(test, how="outer")
-    table["chosen"] = table.index == table["mean_validation"].idxmin() if len(validation) else False
-    among = table["mean_test"].reindex([0.02, 0.04, 0.06]).dropna()
-    table["papers_rule"] = table.index == among.idxmin() if len(among) == 3 else False
-    table.loc[~(table["chosen"] | table["papers_rule"]), ["mean_test", "count_test"]] = float("nan")
-    return table.reset_index(names="alpha")
-
-
 def _mean_sd(name: str, errors: pd.Series) -> dict[str, float]:
     summary = stats.summarise(errors)
     return {name: summary.mean, f"{name}_sd": summary.sd}
@@ -304,6 +255,6 @@ def _numbers(measured: stats.Difference) -> dict[str, float]:
         "low": measured.low if known else float("nan"),
         "high": measured.high if known else float("nan"),
         "p": measured.p,
-        "detectable": measured.detectable(),
+        "detectable": measured.detectable() if measured.knows_spread else float("nan"),
         "note": measured.degenerate,
     }

@@ -41,6 +41,7 @@ def verdict(
     unit: str | None = None,
     name: str = "the difference",
     digits: int = 2,
+    relative: bool = False,
 ) -> Verdict:
     """Judges a measured difference against the paper's, d, printed to within r = `rounding`.
 
@@ -49,7 +50,8 @@ def verdict(
     1. "cannot tell" if the spread is unknown (n < 2, or runs that agree to the last digit).
     2. "reproduced" if [low, high] lies strictly on d's side of 0. Where it also misses all of [d - r, d + r], the
        sentence says that the effect is smaller, or larger, than the paper's.
-    3. "not reproduced" if it misses all of [d - r, d + r], an effect in the other direction included.
+    3. "not reproduced" if it misses all of [d - r, d + r], an effect in the other direction included. A `relative` of
+       the paper's network need not have an effect of that size: there it takes the other direction.
     4. "cannot tell" otherwise. An end that touches excludes nothing.
 
     Args:
@@ -59,6 +61,7 @@ def verdict(
         unit: what the numbers are in; by default what `paper.difference` knows, and "points" for a plain number.
         name: what is compared, as the sentence's subject.
         digits: decimals of the measured numbers in the sentence.
+        relative: measured on a smaller network, or with a shorter schedule, than the paper's.
 
     Raises:
         ValueError: for a d that is 0 or not finite, or an r that is negative or above d's size: it has no direction.
@@ -72,25 +75,30 @@ def verdict(
         )
     # round() takes 0.3 - 0.1 to 0.2
     paper_low, paper_high = (round(paper_difference + side * rounding, 12) for side in (-1, 1))
-    outcome, size = _judge(difference, paper_difference > 0, paper_low, paper_high)
-    sentence = _sentence(difference, outcome, size, float(paper_difference), rounding, unit, name, digits)
+    outcome, size = _judge(difference, paper_difference > 0, paper_low, paper_high, relative)
+    excluded = difference.high < paper_low or difference.low > paper_high
+    sentence = _sentence(difference, outcome, size, excluded, float(paper_difference), rounding, unit, name, digits)
     return Verdict(outcome, sentence, size, paper_low, paper_high, difference.detectable())
 
 
-def _judge(difference: Difference, positive: bool, paper_low: float, paper_high: float) -> tuple[str, str]:
+def _judge(
+    difference: Difference, positive: bool, paper_low: float, paper_high: float, relative: bool
+) -> tuple[str, str]:
     if difference.degenerate:
         return "cannot tell", ""
     below, above = difference.high < paper_low, difference.low > paper_high
     if (difference.low > 0) if positive else (difference.high < 0):
         size = "smaller" if (below if positive else above) else "larger" if below or above else ""
         return "reproduced", size
-    return ("not reproduced" if below or above else "cannot tell"), ""
+    opposite = difference.high < 0 if positive else difference.low > 0
+    return ("not reproduced" if opposite or ((below or above) and not relative) else "cannot tell"), ""
 
 
 def _sentence(
     difference: Difference,
     outcome: str,
     size: str,
+    excluded: bool,
     paper: float,
     rounding: float,
     unit: str,
@@ -121,11 +129,15 @@ def _sentence(
         "reproduced": f", on the same side of 0 as {printed}",
         "not reproduced": f", which excludes {printed} and "
         + ("lies on the other side of 0" if other_side else "includes 0"),
-        "cannot tell": f", which excludes neither 0 nor {printed}",
+        "cannot tell": f", which includes 0 and excludes {printed}, but this is a relative of the paper's network"
+        if excluded
+        else f", which excludes neither 0 nor {printed}",
     }[outcome]
     sized = f" The size differs: the effect is {size} than the paper's." if size else ""
-    least = number(difference.detectable())
-    seen = f" With this spread, a true difference of {least} {unit} would have been seen with 80 % power."
+    seen = " So few runs don't know their own spread well enough to say what could have been seen."
+    if difference.knows_spread:
+        least = number(difference.detectable())
+        seen = f" With this spread, a true difference of {least} {unit} would have been seen with 80 % power."
     return evidence + finding + "." + sized + seen
 
 

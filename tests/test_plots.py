@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from test_tables import grouped, runs
 
-from ssconv_lib import figures, plots, tables
+from ssconv_lib import figures, plots, sweeps, tables
 from ssconv_lib.book import Chapter
 from ssconv_lib.paper import PrintedDifference
 
@@ -30,7 +30,7 @@ def points(axes):
 
 
 def test_the_sweep_shows_every_run_and_counts_what_is_solved():
-    figure = plots.alpha_sweep(SWEEP, tables.sweep_summary(SWEEP), {}, solved=True)
+    figure = plots.alpha_sweep(SWEEP, sweeps.sweep_summary(SWEEP), {}, solved=True)
     (axes,) = figure.axes
     shown = points(axes)
     assert set(SWEEP["error"]) <= set(shown[:, 1].round(6))
@@ -42,8 +42,8 @@ def test_the_sweep_shows_every_run_and_counts_what_is_solved():
 
 def test_the_sweep_draws_the_curve_it_is_given():
     frame = runs({a: [10 + a, 10.5 + a, 9.5 + a] for a in (0.0, 0.02, 0.04, 0.06, 0.1)})
-    curve = tables.fitted_curve(frame)
-    figure = plots.alpha_sweep(frame, tables.sweep_summary(frame), {"wrn10_2": curve})
+    curve = sweeps.fitted_curve(frame)
+    figure = plots.alpha_sweep(frame, sweeps.sweep_summary(frame), {"wrn10_2": curve})
     (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(curve)]
     assert np.allclose(line.get_ydata(), curve["fit"])
 
@@ -82,7 +82,7 @@ def test_seeds_do_not_hide_each_other():
 def test_saving_gives_three_files_and_the_same_bytes_each_time(tmp_path):
     digests = []
     for name in ("one", "two"):
-        figure = plots.alpha_sweep(SWEEP, tables.sweep_summary(SWEEP), {}, solved=True)
+        figure = plots.alpha_sweep(SWEEP, sweeps.sweep_summary(SWEEP), {}, solved=True)
         figures.save(figure, SWEEP, tmp_path / name / "02_fig2")
         plt.close(figure)
         files = sorted((tmp_path / name).iterdir())

@@ -236,10 +236,10 @@ def test_sampling_error_of_a_test_set():
 
 
 def measured(low, high):
-    """Two pairs whose t interval is [low, high]."""
+    """Four pairs whose t interval is [low, high]."""
     mean, half = (low + high) / 2, (high - low) / 2
-    step = half / scipy_stats.t.ppf(0.975, 1)  # two values mean ± step have sd step * sqrt(2), se step
-    difference = stats.paired_difference([mean - step, mean + step], [0, 0])
+    step = half / scipy_stats.t.ppf(0.975, 3) * 3**0.5  # twice mean ± step has sd step * 2 / sqrt(3), se half of it
+    difference = stats.paired_difference([mean - step, mean + step] * 2, [0] * 4)
     assert (difference.low, difference.high) == pytest.approx((low, high), abs=1e-9)
     return difference
 
@@ -268,7 +268,7 @@ def test_the_verdict_at_every_order_of_zero_paper_and_interval(ends, expected, s
     verdict = stats.verdict(difference, sign * 0.3, rounding=0.1)
     assert (verdict.outcome, verdict.size) == expected
     assert (verdict.paper_low, verdict.paper_high) == ((0.2, 0.4) if sign > 0 else (-0.4, -0.2))
-    assert verdict.sentence.startswith(expected[0].capitalize() + ": over 2 pairs of runs")
+    assert verdict.sentence.startswith(expected[0].capitalize() + ": over 4 pairs of runs")
     assert ("the effect is" in verdict.sentence) == bool(expected[1])
     assert ("other side" in verdict.sentence) == (ends == ("negative", "negative"))
     assert f"{difference.detectable():.2f} points would have been seen" in verdict.sentence
@@ -285,6 +285,16 @@ def test_the_verdict_rule_as_written(middle, half, paper_difference, share):
     assert bool(verdict.size) == (expected == "reproduced" and excludes_paper)
 
 
+@given(st.floats(-2, 2), st.floats(0.001, 2), st.floats(0.05, 1), st.floats(0, 1))
+def test_a_relative_is_not_held_to_the_papers_size(middle, half, paper_difference, share):
+    difference, rounding = measured(middle - half, middle + half), share * paper_difference
+    verdict = stats.verdict(difference, paper_difference, rounding=rounding, relative=True)
+    expected = "reproduced" if difference.low > 0 else "not reproduced" if difference.high < 0 else "cannot tell"
+    assert verdict.outcome == expected
+    excluded = "includes 0 and excludes" in verdict.sentence
+    assert excluded == (expected == "cannot tell" and difference.high < verdict.paper_low)
+
+
 def test_an_interval_that_touches_excludes_nothing():
     from_zero = stats.Difference(0.1, 0.1, 2, 0.0, 0.2, 0.05, "paired t test", 0.01, 1, (2,))
     assert stats.verdict(from_zero, 0.3, rounding=0.1).outcome == "cannot tell"
@@ -298,7 +308,7 @@ def test_rounding_and_unit_come_with_the_papers_number():
     assert stats.verdict(difference, printed, rounding=0).outcome == "not reproduced"
     slower = stats.verdict(measured(-0.3, -0.1), paper.difference(4, "resnet50"), name="conv minus ss")
     assert slower.sentence == (
-        "Reproduced: over 2 pairs of runs, conv minus ss is −0.20 ms on average (95 % interval −0.30 to −0.10; "
+        "Reproduced: over 4 pairs of runs, conv minus ss is −0.20 ms on average (95 % interval −0.30 to −0.10; "
         "paired t test), on the same side of 0 as the paper's −0.22 ms (−0.23 to −0.21 before rounding). "
         "With this spread, a true difference of 0.13 ms would have been seen with 80 % power."
     )

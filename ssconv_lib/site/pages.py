@@ -10,6 +10,7 @@ import pandas as pd
 
 from .. import stamps, study
 from ..claims import shares
+from ..judge import NO_RUNS
 from ..records import RecordStore
 from ..stamps import Chapter
 
@@ -23,6 +24,7 @@ MARKS = {
     "in part": "◐",
     "cannot tell": "?",
     MIXED: "◐",
+    NO_RUNS: "–",
 }
 KINDS = {"training": "runs", "speed": "measurements of speed", "field": "receptive fields", "probe": "probes"}
 KINDS_OF_FILE, OFFERED = {"tables": "Table", "figures": "Figure"}, (".csv", ".svg", ".png")
@@ -52,10 +54,14 @@ def counts(found: pd.DataFrame) -> str:
     """Return how many claims came out how, in words."""
     if found.empty:
         return "No claim has a verdict yet."
-    kinds = Counter(_kind(verdict) for verdict in found["verdict"])
+    tested = found[found["verdict"] != NO_RUNS]
+    kinds = Counter(_kind(verdict) for verdict in tested["verdict"])
     parts = [f"{kinds[kind]} {kind}" for kind in MARKS if kinds[kind]]
-    claims = len(found[["chapter", "claim"]].drop_duplicates())
-    return f"{claims} claims and controls have {len(found)} verdicts, some by several measurements: {', '.join(parts)}."
+    claims = len(tested[["chapter", "claim"]].drop_duplicates())
+    said = (
+        f"{claims} claims and controls have {len(tested)} verdicts, some by several measurements: {', '.join(parts)}."
+    )
+    return f"{said} {len(found) - len(tested)} more have no runs yet." if len(tested) < len(found) else said
 
 
 def _claim_row(claim: str, said: pd.DataFrame) -> str:
