@@ -111,9 +111,9 @@ if len(histories):
 # would see with a chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small
 # relative on a short schedule tells whether the effect carries over, not whether the paper's number is right.
 #
-# `laptop` shortens the paper's schedule to what two cores can do. Its protocol was frozen in commit `0242b70`, when
-# three pairs were known. Twelve were planned before the first, and the verdict is that of twelve: what was said of
-# fewer was interim, and no pair is added after. Pilot runs on a seed of their own show what less would do:
+# `laptop` shortens the paper's schedule to what two cores can do. Twelve pairs were planned before the first; three were
+# known when commit `0242b70` froze the protocol. The verdict is that of all twelve, and none is added. Pilot runs on a
+# seed of their own show what less would do:
 
 # %%
 schedules = tables.schedules(chapter.evidence("schedule"), records2)
@@ -143,7 +143,7 @@ if len(pairs):
     chapter.figure(figure, pairs, "paired_differences", caption=False)
 
 # %% [markdown]
-# How many pairs would see the paper's difference with 80 % power, given our spread? Below four pairs we can't say.
+# How many pairs would see the paper's difference with 80 % power, given our spread (from four pairs on)?
 
 # %%
 needed = tables.pairs_needed(table2)
@@ -153,7 +153,7 @@ chapter.table(needed, "pairs_needed", readable.readable(needed))
 # ## Table 1: shuffling in grouped convolutions
 #
 # Eq. 2 shuffles the leading channels, which lie in the first groups; Eq. 3 takes every *q*-th, so that more groups get
-# some, and the paper finds it better. Two things stand in the way of this reading. Listing 1 does not interleave
+# some, and the paper finds it better. Two things stand in the way. Listing 1 does not interleave
 # (chapter 1), so against Eq. 2 it is a **null pair**: their difference is noise. And Eq. 3 can shuffle more channels;
 # one more arm takes as many, in Eq. 2's places.
 

@@ -1,6 +1,6 @@
 """The claims of chapters 2 and 3 against the records: each gives a row with the claim, the evidence and the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -144,26 +144,30 @@ def _best_alpha(runs: pd.DataFrame) -> tuple[str, str]:
     better = [alpha for alpha in known if stats.paired_difference(of[alpha], of[ALPHA], level=level).high < 0]
     worse = [alpha for alpha in known if found[alpha].low > 0]
     outcome = "not reproduced" if better else "reproduced" if worse == far and set(SWEEP) <= set(of) else "cannot tell"
-    return f"{lacking}. {_which(far, worse, better)}{_could_be_seen(found)}", outcome
+    return f"{lacking}. {_which(comparable, worse, better)}{_could_be_seen(found)}", outcome
 
 
-def _which(far: Sequence[float], worse: Sequence[float], better: Sequence[float]) -> str:
+def _which(compared: Sequence[float], worse: Sequence[float], better: Sequence[float]) -> str:
     """Which α are worse than 0.06, better, or neither."""
-    open_ = [alpha for alpha in far if alpha not in (*worse, *better)]
-    said = {"worse": worse, "better": better, "neither can be told": open_}
-    kinds = "; ".join(f"{kind}: {', '.join(map(readable.alpha_text, a)) or 'none'}" for kind, a in said.items())
+    undecided = [alpha for alpha in compared if alpha not in (*worse, *better)]
+    said = {"worse": worse, "better": better, "undecided": undecided}
+    kinds = "; ".join(f"{kind}: {', '.join(map(readable.alpha_text, of)) or 'none'}" for kind, of in said.items())
     return f"Outside 0.04 to 0.1, against 0.06 by their intervals, {kinds}."
 
 
 def _could_be_seen(found: Mapping[float, stats.Difference]) -> str:
     """What the pairs of each α would have shown with 80 % power."""
     seen = [one.detectable() for one in found.values() if one.knows_spread]
-    pairs = sorted({one.n for one in found.values()})
     if not seen:
         return " So few pairs don't know their own spread well enough to say what could have been seen."
-    among = f"{pairs[0]} to {pairs[-1]}" if len(pairs) > 1 else f"{pairs[0]}"
-    least, most = readable.number(min(seen)), readable.number(max(seen))
-    return f" Their {among} pairs would have seen {least} to {most} points with 80 % power."
+    pairs = _range([f"{one.n}" for one in sorted(found.values(), key=lambda one: one.n)])
+    return f" Their {pairs} pairs would have seen {_range(map(readable.number, sorted(seen)))} points with 80 % power."
+
+
+def _range(texts: Iterable[str]) -> str:
+    """The first and the last of sorted numbers, or the one that they are."""
+    first, *_, last = [*texts] * 2
+    return first if first == last else f"{first} to {last}"
 
 
 def structure_claim(stages: pd.DataFrame) -> dict[str, str]:

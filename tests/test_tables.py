@@ -240,7 +240,7 @@ def test_the_best_alpha_names_what_is_open_and_what_could_have_been_seen():
     errors[0.02] = [errors[0.06][k] + d for k, d in enumerate((-0.1, 0.1, 0.05, -0.05))]
     (row,) = judge.best_alpha_claims([runs(errors)])
     assert row["evidence"].startswith("6 of the 8 α have runs. ")
-    assert "worse: 0, 0.2, 1/2, 1; better: none; neither can be told: 0.02." in row["evidence"]
+    assert "worse: 0, 0.2, 1/2, 1; better: none; undecided: 0.02." in row["evidence"]
     seen = [judge.stats.paired_difference(errors[a], errors[0.06]).detectable() for a in errors if a != 0.06]
     assert f"Their 4 pairs would have seen {min(seen):.2f} to {max(seen):.2f} points" in row["evidence"]
     few = runs({a: values[:2] for a, values in errors.items()})
