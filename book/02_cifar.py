@@ -60,7 +60,7 @@ chapter.missing("reach")
 
 # %% [markdown]
 # Now the sweep: in `quick` with patches somewhat nearer, so that a unit of the plain network often touches both and
-# could learn; elsewhere on CIFAR-10. The next cell takes the stored runs; `quick` trains what is missing.
+# could learn; elsewhere on CIFAR-10.
 
 # %%
 records2 = chapter.evidence("table2")
@@ -111,9 +111,9 @@ if len(histories):
 # would see with a chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small
 # relative on a short schedule tells whether the effect carries over, not whether the paper's number is right.
 #
-# `laptop` shortens the paper's schedule to what two cores can do. Twelve pairs were planned before the first; three were
-# known when commit `0242b70` froze the protocol. The verdict is that of all twelve, and none is added. Pilot runs on a
-# seed of their own show what less would do:
+# `laptop` shortens the paper's schedule to what two cores can do. Twelve pairs were planned before the first; three
+# were known when commit `0242b70` froze the protocol. The verdict is that of all twelve, and none is added. Pilot runs
+# on a seed of their own show what less would do:
 
 # %%
 schedules = tables.schedules(chapter.evidence("schedule"), records2)
