@@ -200,7 +200,7 @@ chapter.missing("alpha_selection")
 # %% [markdown]
 # ## Claim, evidence, verdict
 #
-# One rule judges differences between two arms. **Reproduced**: the 95 % interval excludes 0 in the paper's direction.
+# One rule judges differences. **Reproduced**: the 95 % interval excludes 0 in the paper's direction.
 # **Not reproduced**: it excludes the paper's difference; for a small relative, it lies on the other side of 0.
 # Otherwise we **cannot tell**, and say what could have been seen. The paper prints no spread, so its difference is
 # taken as exact but for rounding. Two claims have rules of their own: that the task needs shuffling, by Fisher's exact

@@ -58,6 +58,10 @@ def test_the_count_names_every_kind_of_verdict():
     said = pages.counts(CLAIMS)
     assert said.startswith("4 claims and controls have 4 verdicts")
     assert said.endswith("1 reproduced, 1 not reproduced, 1 cannot tell, 1 of several parts.")
+    untested = CLAIMS[:1].assign(claim="another", verdict="no runs yet")
+    said = pages.counts(pd.concat([CLAIMS, untested]))
+    assert said.startswith("4 claims and controls have 4 verdicts"), "no runs are no verdict"
+    assert said.endswith("1 of several parts. Without runs so far: 1.")
     assert pages.counts(CLAIMS[:0]) == "No claim has a verdict yet."
 
 
