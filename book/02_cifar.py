@@ -93,7 +93,7 @@ everything = pd.concat([sweeps.sweep_summary(frame) for frame in all_sweeps] or 
 chapter.table(everything, "fig2_summary", readable.readable(everything))
 
 # %% [markdown]
-# (α = 0 and 0.06 have Table 2's runs, too.) Where learning curves still fall, a difference may be one of speed.
+# (α = 0 and 0.06 have Table 2's runs, too.) Where learning curves still fall, a difference may be of speed.
 
 # %%
 histories = chapter.histories("alpha_sweep")
@@ -111,7 +111,7 @@ if len(histories):
 # would see with a chance of 80 %; where it exceeds the paper's, an interval that includes 0 says little. A small
 # relative on a short schedule tells whether the effect carries over, not whether the paper's number is right.
 #
-# `laptop` shortens the paper's schedule to what two cores can do. Twelve pairs were planned before the first; three
+# `laptop` shortens the schedule to what two cores can do. Twelve pairs were planned before the first; three
 # were known when commit `0242b70` froze the protocol. The verdict is that of all twelve, and none is added. Pilot runs
 # on a seed of their own show what less would do:
 
