@@ -126,8 +126,8 @@ chapter.missing("table2")
 
 # %% [markdown]
 # The paper doesn't print the α behind this table; we take .06. Its numbers are rounded to a tenth, so a printed .3
-# hides anything from .2 to .4: the orange band. A grey point is one pair. The intervals are over seeds on one test
-# set; what they leave out is the sampling error of its images, much of which cancels in a difference.
+# hides anything from .2 to .4: the orange band. The intervals are over seeds on one test set; what they leave out is
+# the sampling error of its images, much of which cancels in a difference.
 
 # %%
 for frame in records2:

@@ -58,10 +58,9 @@ def counts(found: pd.DataFrame) -> str:
     kinds = Counter(_kind(verdict) for verdict in tested["verdict"])
     parts = [f"{kinds[kind]} {kind}" for kind in MARKS if kinds[kind]]
     claims = len(tested[["chapter", "claim"]].drop_duplicates())
-    said = (
-        f"{claims} claims and controls have {len(tested)} verdicts, some by several measurements: {', '.join(parts)}."
-    )
-    return f"{said} {len(found) - len(tested)} more have no runs yet." if len(tested) < len(found) else said
+    said = f"{claims} claims and controls have {len(tested)} verdicts, some by several measurements"
+    lacking = f" Without runs so far: {len(found) - len(tested)}." if len(tested) < len(found) else ""
+    return f"{said}: {', '.join(parts)}.{lacking}"
 
 
 def _claim_row(claim: str, said: pd.DataFrame) -> str:
