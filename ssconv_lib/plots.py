@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import stats
+from . import stats, sweeps
 from .figures import BLUE, COLOUR, GREY, VERMILION
 from .paper import PrintedDifference
 from .readable import alpha_text, model_text
@@ -30,8 +30,10 @@ def alpha_sweep(
         solved: Write above each α how many of its runs solved the task, and where chance is.
     """
     models = list(summary["model"].unique())
-    wide = not solved and any(len(_near_best(summary[summary["model"] == model])) for model in models)
-    figure, axes = plt.subplots(len(models), 1 + wide, figsize=(WIDTH, 3.4 * len(models)), squeeze=False)
+    near = {model: sweeps.near_best(summary[summary["model"] == model]) for model in models}
+    wide = not solved and any(len(alphas) < (summary["model"] == model).sum() for model, alphas in near.items())
+    size = (WIDTH, 3.4 * len(models))
+    figure, axes = plt.subplots(len(models), 1 + wide, figsize=size, squeeze=False, width_ratios=[1, 1.2][: 1 + wide])
     for model, row in zip(models, axes, strict=True):
         of, runs = summary[summary["model"] == model], frame[frame["model"] == model]
         for ax in row:
@@ -43,7 +45,8 @@ def alpha_sweep(
             _widen(row[0], 2.0)  # a tenth of a point must not fill the picture
         if wide:
             row[1].set_title("the same, where it is low")
-            _zoom(row[1], runs, of)
+            _zoom(row[1], runs, of, near[model])
+            row[0].tick_params(axis="x", labelsize=8)
         row[0].legend(loc="best", fontsize=8.5)
     return figure
 
@@ -60,23 +63,15 @@ def _draw_sweep(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame, curve: pd.D
     ax.set(xlabel="α, fraction of channels shuffled", xlim=(-0.6, len(places) - 0.4))
 
 
-def _near_best(summary: pd.DataFrame) -> list[int]:
-    """The places of the α within two points of the best, from the first to the last; none if all are.
-
-    Where everything is shuffled the error is many points higher, and beside it differences of tenths can't be seen.
-    """
-    near = np.flatnonzero(summary["mean"] < summary["mean"].min() + 2)
-    return [] if len(near) == len(summary) else [*range(near[0], near[-1] + 1)]
-
-
-def _zoom(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame) -> None:
-    places = _near_best(summary) or [*range(len(summary))]
-    shown = runs.loc[runs["alpha"].isin(summary["alpha"].iloc[places]), "error"]
-    shown = shown[shown < summary["mean"].min() + 3]
+def _zoom(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame, alphas: list[float]) -> None:
+    """Show these α alone, and how many runs each has."""
+    places = [place for place, alpha in enumerate(summary["alpha"]) if alpha in alphas]
+    shown = runs.loc[runs["alpha"].isin(alphas), "error"]
     margin = 0.08 * (shown.max() - shown.min()) + 0.05
     ax.set(xlim=(places[0] - 0.6, places[-1] + 0.6), ylim=(shown.min() - 2.5 * margin, shown.max() + margin))
-    for row in summary.iloc[places].itertuples():
-        ax.text(row.Index - summary.index[0], shown.min() - 2.2 * margin, f"n = {row.n}", ha="center", fontsize=8)
+    for place in places:
+        text = f"n = {summary['n'].iloc[place]}"
+        ax.text(place, shown.min() - 2.2 * margin, text, ha="center", fontsize=8)
 
 
 def _mark_solved(ax: Axes, summary: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from .controltables import holm
 from .tables import by_seed, solved
 
 PAPERS_CHOICE = (0.02, 0.04, 0.06)  # Sec. 4.2: it takes the best of these
+NEAR = 2.0  # points of error
 COLUMNS = ["profile", "model", "alpha", "n", "mean", "sd", "low", "high"]
 GAIN = ["pairs", "gain", "gain_low", "gain_high", "p", "p, Holm"]
 
@@ -70,18 +71,30 @@ def _row(group: pd.DataFrame, plain: pd.Series | None) -> dict[str, float]:
     return row | {"solved": solved(errors)[0] if generated else None}
 
 
+def near_best(summary: pd.DataFrame) -> list[float]:
+    """The α of one network whose mean is within `NEAR` points of the best, and what lies between them.
+
+    Where everything is shuffled the error is many points higher: beside it differences of tenths can't be seen, and a
+    smooth curve that has to climb there swings before it does.
+    """
+    near = summary.index[summary["mean"] < summary["mean"].min() + NEAR]
+    return summary.loc[near[0] : near[-1], "alpha"].tolist() if len(near) else []
+
+
 def fitted_curve(frame: pd.DataFrame) -> pd.DataFrame | None:
     """A smooth curve of the error over the place of α in its list, with its interval; None where runs are too few.
 
-    Places rather than values: the α of the sweep are spaced unevenly, and 0 has no logarithm.
+    Places rather than values: the α of the sweep are spaced unevenly, and 0 has no logarithm. It is fitted to the α of
+    `near_best` that have two seeds.
     """
     runs = frame.groupby(["alpha", "seed"], as_index=False)["error"].mean()
-    counts = runs["alpha"].value_counts()
-    enough = runs[runs["alpha"].isin(counts[counts >= 2].index)]
-    if enough["alpha"].nunique() < 5:
+    of = runs.groupby("alpha", as_index=False)["error"].agg(["mean", "count"])
+    places = {alpha: place for place, alpha in enumerate(of["alpha"])}
+    enough = set(of.loc[of["count"] >= 2, "alpha"]) & set(near_best(of))
+    if len(enough) < 5:
         return None
-    places = {alpha: place for place, alpha in enumerate(sorted(frame["alpha"].unique()))}
-    return stats.smooth_curve(enough["alpha"].map(places), enough["error"], enough["seed"])
+    runs = runs[runs["alpha"].isin(enough)]
+    return stats.smooth_curve(runs["alpha"].map(places), runs["error"], runs["seed"])
 
 
 def selection(validation: pd.DataFrame, tested: pd.DataFrame, planned: Collection[float]) -> pd.DataFrame:

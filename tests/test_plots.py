@@ -48,6 +48,23 @@ def test_the_sweep_draws_the_curve_it_is_given():
     assert np.allclose(line.get_ydata(), curve["fit"])
 
 
+def test_alphas_far_worse_than_others_do_not_hide_tenths():
+    errors = {a: [10 + a, 10.5 + a, 9.5] for a in (0.0, 0.02, 0.06)} | {1.0: [40.0, 41.0, 42.0]}
+    frame = runs(errors)
+    whole, near = plots.alpha_sweep(frame, sweeps.sweep_summary(frame), {}).axes
+    assert whole.get_ylim()[1] > 42 and near.get_ylim()[1] < 11
+    assert near.get_xlim()[1] < 3 < whole.get_xlim()[1], "the place of the fourth"
+    assert [text.get_text() for text in near.texts] == ["n = 3"] * 3
+    alike = frame[frame["alpha"] < 1]
+    assert len(plots.alpha_sweep(alike, sweeps.sweep_summary(alike), {}).axes) == 1
+
+
+def test_a_mean_of_one_run_is_not_drawn():
+    frame = runs({0.0: [10.0, 10.5], 0.06: [9.0]})
+    (axes,) = plots.alpha_sweep(frame, sweeps.sweep_summary(frame), {}).axes
+    assert points(axes)[:, 1].round(6).tolist() == [10.0, 10.5, 9.0, 10.25]
+
+
 def test_paired_differences_show_each_pair_and_the_papers_band():
     pairs = tables.pairs([runs({0.0: [10.0, 12.0], 0.06: [9.0, 11.9]})])
     printed = {"WRN-10-2, laptop (CIFAR-10)": PrintedDifference(0.3, 1, "points")}

@@ -35,6 +35,15 @@ def test_a_curve_needs_five_alphas_with_two_seeds():
     assert sweeps.fitted_curve(runs(errors)) is None
 
 
+def test_the_curve_leaves_out_what_is_far_worse():
+    errors = {a: [10 + a, 10.5 + a] for a in (0.0, 0.02, 0.04, 0.06, 0.1, 0.2)}
+    far = errors | {0.5: [17.0, 17.2], 1.0: [38.0, 40.0]}
+    assert sweeps.near_best(sweeps.sweep_summary(runs(far))) == list(errors)
+    assert sweeps.fitted_curve(runs(far)).equals(sweeps.fitted_curve(runs(errors))), "or it would swing before them"
+    between = errors | {0.04: [30.0, 31.0]}
+    assert sweeps.near_best(sweeps.sweep_summary(runs(between))) == list(errors), "one panel, without a gap"
+
+
 def test_gains_have_their_pairs_their_interval_and_a_p_for_many_alphas():
     errors = {0.0: [15.0, 15.2, 15.4, 15.6], 0.06: [14.8, 15.1, 15.0, 15.5], 0.5: [16.1, 16.0, 16.6]}
     table = sweeps.sweep_summary(runs(errors)).set_index("alpha")
