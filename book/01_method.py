@@ -216,7 +216,8 @@ chapter.figure(pictures.groups_strip(orders), orders, "group")
 # %% [markdown]
 # Nothing is interleaved. `_group` puts the shuffled block in front of the others and flattens the result, so the
 # block stays a block. Where the other channels fill whole blocks of that length, the order is that of Eq. 2,
-# untouched. Where they don't, the incomplete last block moves to the end and the others move up.
+# untouched. Where they don't, the first few unshuffled channels, as many as are left over, move to the end, and the
+# others move up.
 #
 # The next table is for widths of ResNeXt-29 (2 groups) and ResNeXt-50 (32 groups) {cite:p}`xie2017aggregated`:
 # shuffled channels, and how many groups hold at least one.

@@ -73,8 +73,8 @@ change = (shuffled - logits).norm() / logits.norm()
 print(f"ResNet14, untrained, the same weights: shuffling changes the logits by {100 * change:.1f} %")
 
 # %% [markdown]
-# "We replace all regular convolutions … except for downsampling layers", says Sec. 4.1, and leaves open which those
-# are. We leave plain the stem, all with a stride, projections on shortcuts, and DenseNet's transitions
+# "… we replace all regular convolutions with ss convolutions except for downsampling layers", says Sec. 4.1, and leaves
+# open which those are. We leave plain the stem, all with a stride, projections on shortcuts, and DenseNet's transitions
 # {cite:p}`huang2017densely` (`paper`). One could also go by the stride alone (`stride`), or replace everything
 # (`all`). SE's gates always stay: on their 1×1 maps a shuffle would permute channels.
 
@@ -161,7 +161,7 @@ if len(histories):
 # %% [markdown]
 # ## The choice of α
 #
-# The paper picks α among .02, .04 and .06 "on the validation dataset", which for ImageNet is the set that Table 3 is
+# The paper picks α among .02, .04 and .06 "on validation dataset", which for ImageNet is the set that Table 3 is
 # read on. Beside that way (`papers_rule`) stands the honest one: the lowest error on a tenth of the training images,
 # held out (`chosen`).
 
