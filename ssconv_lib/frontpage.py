@@ -3,7 +3,6 @@
 Five lines with numbers, and the table of the paper's claims with their verdicts.
 """
 
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from .claims import OWN, shares, verdicts
 from .fieldnets import BOX
 from .files import write_whole
 from .paths import ROOT, results_dir
-from .readable import interval, model_text, number
+from .readable import at_least, interval, model_text, number
 
 BEGIN = "<!-- made from results/laptop/tables by make picture; don't edit -->"
 END = "<!-- end -->"
@@ -67,11 +66,10 @@ def _view(path: Path) -> str:
     if not path.exists():
         return ""
     first = pd.read_csv(path).set_index("layer").loc["conv2_1"]
-    side = BOX[1] - BOX[0]
-    plain, ss = (math.floor(1000 * first[name]) / 10 for name in ("ResNet50", "ResNet50 + ss"))
+    side, plain = BOX[1] - BOX[0], 100 * first["ResNet50"]
     return (
-        f"**View**: in ResNet50's first block, {plain:g} % of the image can change what a box of {side} pixels holds;"
-        f" with shuffling {ss:g} %, by the wiring alone, untrained."
+        f"**View**: in ResNet50's first block, {plain:.1f} % of the image can change what a box of {side}×{side} pixels"
+        f" holds; with shuffling {at_least(first['ResNet50 + ss'])}, by the wiring alone, untrained."
     )
 
 

@@ -1,5 +1,6 @@
 """Numbers and names as readers know them: WRN-10-2, α = 1/32, mean ± sd, an interval in one column."""
 
+import math
 import re
 
 import pandas as pd
@@ -78,9 +79,23 @@ def alpha_text(alpha: float) -> str:
     return f"1/{inverse:.0f}" if power_of_two and 0 < alpha < 1 else f"{alpha:g}"
 
 
+def power_text(value: float) -> str:
+    """A small number as readers write it: 10⁻⁶, 3·10⁻⁶."""
+    digits, exponent = f"{value:e}".split("e")
+    digits = digits.rstrip("0").rstrip(".")
+    power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if digits == "1" else f"{digits}·{power}"
+
+
 def model_text(name: str) -> str:
     """A network's name as readers know it."""
     return NAMES.get(name, name)
+
+
+def at_least(share: float) -> str:
+    """A share that must not look larger than it is: "over 99.9 %" of .99996, since 100 % means all."""
+    tenths = math.floor(1000 * share)
+    return f"{'over ' if share > tenths / 1000 else ''}{tenths / 10:g} %"
 
 
 def plain(text: str) -> str:

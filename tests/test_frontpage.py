@@ -30,6 +30,14 @@ def test_a_line_has_the_numbers_of_its_row(tmp_path):
     assert frontpage._pairs(tmp_path / "t.csv", "CIFAR-10") == ""
 
 
+def test_the_view_is_not_rounded_up_to_all_of_the_image(tmp_path):
+    rows = [{"layer": "conv1", "ResNet50": 0.03, "ResNet50 + ss": 0.03}]
+    rows += [{"layer": "conv2_1", "ResNet50": 0.044025, "ResNet50 + ss": 0.99996}]
+    pd.DataFrame(rows).to_csv(tmp_path / "05_reach.csv")
+    line = frontpage._view(tmp_path / "05_reach.csv")
+    assert "4.4 % of the image can change what a box of 32×32 pixels holds; with shuffling over 99.9 %," in line
+
+
 def test_marks_that_are_gone_are_missed():
     with pytest.raises(ValueError, match="expected the marks"):
         frontpage.with_lines("# Title", ["a"])
