@@ -9,7 +9,7 @@ from . import stats
 from .data import LongRange, load
 from .effective import absolute_gradient, effective_field, settle, share_outside
 from .fieldnets import noise
-from .fieldplots import displayed
+from .fieldplots import ROOT, displayed
 from .fieldrun import FieldRun
 from .fieldtables import layer_text
 from .fieldviews import exact, has_gates, looked_at, network_text
@@ -75,7 +75,7 @@ def measures(
             model = load_weights(run.network, profile.name)
             fields = effective_field(model, layers, images_for(run), box=run.box)
             shown = {layer: displayed(field.mean(0)) for layer, field in fields.items()}
-            return name, {"exact reach": exact(profile, study)[name], "effective field": shown, "Eq. 4": drawn[name]}
+            return name, {"exact reach": exact(profile, study)[name], ROOT: shown, "Eq. 4": drawn[name]}
     return "", {}
 
 

@@ -128,6 +128,8 @@ def checked_map(m: Tensor, where: str) -> Tensor:
 
 def percent(part: float) -> str:
     """Return a share as 26 %; 0 % and 100 % are just that, not rounded to it."""
-    if 0 < part < 0.01 or 0.99 < part < 1:
-        return "< 1 %" if part < 0.5 else "> 99 %"
+    if 0 < part < 0.01:
+        return "< 1 %"
+    if 0.99 < part < 1:
+        return "> 99.9 %" if part > 0.999 else "> 99 %"
     return f"{100 * part:.0f} %"

@@ -4,7 +4,6 @@ A map is Tensor[H, W] in [0, 1] or bool, drawn from white (0) to red (1). A box 
 rows and columns alike: it ends before pixel `high`, so that its edges are at low - .5 and high - .5 of the drawing.
 """
 
-import string
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -28,6 +27,7 @@ from .fieldtables import Maps, layer_text
 from .receptive_field import share
 
 ACROSS = 6  # panels side by side
+ROOT = "effective field, root"  # what `displayed` makes of one
 CSV_SIDE = 32  # values; the CSV of a map has no more in a row
 
 
@@ -38,10 +38,11 @@ def map_grid(
     title: str,
     outlines: Mapping[str, Tensor] | None = None,
     label: str = "σ(R)",
+    threshold: float = 0.5,
 ) -> Figure:
     """Draw a row of maps for each model, a column a layer (Fig. 3, 6–8); more than 6 layers go on in further lines.
 
-    Below each panel stands the share of its pixels of at least .5. A layer that a model lacks is a dash.
+    Below each panel stands the share of its pixels from the threshold on. A layer that a model lacks is a dash.
 
     Args:
         rows: Of each model, by layer; or of whatever differs from row to row and from column to column.
@@ -49,14 +50,15 @@ def map_grid(
         title: Of the figure.
         outlines: Of a layer, the classical receptive field, bool Tensor[H, W]; its border is dashed.
         label: Of the colour bar.
+        threshold: From which on a pixel counts, see `fieldchannel.threshold`.
 
     Raises:
         ValueError: there is no map, or one is no Tensor[H, W] in [0, 1].
     """
-    key = ["Blue: the box looked at", "number: share of pixels ≥ 0.5"]
+    key = ["Blue: the box looked at", f"number: share of pixels ≥ {threshold:g}"]
     if outlines:
         key.insert(1, "dashed: classical receptive field")
-    shares = {model: {layer: percent(share(m)) for layer, m in maps.items()} for model, maps in rows.items()}
+    shares = {model: {layer: percent(share(m, threshold)) for layer, m in maps.items()} for model, maps in rows.items()}
     return _grid(rows, box, shares, outlines or {}, title, label, "; ".join(key) + ".")
 
 
@@ -70,7 +72,7 @@ def beside(
     """Draw several measures of one model's receptive field, a row each: exact reach, effective field, Eq. 4.
 
     Args:
-        measures: Of each measure, by layer; an effective receptive field as `displayed` has it.
+        measures: Of each measure, by layer; an effective receptive field as `displayed` has it, and named `ROOT`.
         box: The units looked at.
         title: Of the figure.
         agreement: Columns layer and iou (one model's): what stands below a layer's maps.
@@ -81,8 +83,10 @@ def beside(
     if (twice := agreement["layer"][agreement["layer"].duplicated()]).size:
         raise ValueError(f"agreement has {twice.iloc[0]!r} more than once: pass the rows of one model")
     texts = dict(zip(agreement["layer"], map("IoU {:.2f}".format, agreement["iou"]), strict=True))
-    key = "Blue: the box looked at; IoU: of the exact reach and Eq. 4's σ(R) ≥ 0.5."
-    return _grid(measures, box, {[*measures][-1]: texts}, {}, title, "value", key)
+    key = ["Blue: the box looked at", "IoU: of the exact reach and Eq. 4's σ(R) ≥ 0.5"]
+    if ROOT in measures:
+        key.insert(1, "root: √(field / its largest value)")
+    return _grid(measures, box, {[*measures][-1]: texts}, {}, title, "value", "; ".join(key) + ".")
 
 
 def displayed(field: Tensor) -> Tensor:
@@ -102,6 +106,7 @@ def channelwise(
     maps: Sequence[Sequence[Tensor]],
     boxes: Sequence[tuple[int, int]],
     models: Sequence[str],
+    letters: Sequence[str],
     *,
     title: str,
     threshold: float = 0.1,
@@ -112,6 +117,7 @@ def channelwise(
         maps: Of each model, of each box.
         boxes: Each panel shows its own.
         models: Names.
+        letters: Of each model, those of its panels in the paper's figure; "" for a model that isn't in it.
         title: Of the figure.
         threshold: From which on a value is drawn as 1; the share below a panel is that of these values.
 
@@ -122,7 +128,11 @@ def channelwise(
         found = [len(of) for of in maps]
         raise ValueError(f"maps has {found} maps: expected one for each of {len(boxes)} boxes in {len(models)} models")
     across = max(1, 4 // len(boxes)) * len(boxes)
-    panels = [(m, box, model) for of, model in zip(maps, models, strict=True) for m, box in zip(of, boxes, strict=True)]
+    panels = [
+        (m, box, f"({letter}) {model}" if letter else model)
+        for of, model, known in zip(maps, models, letters, strict=True)
+        for m, box, letter in zip(of, boxes, known or [""] * len(boxes), strict=True)
+    ]
     lines = -(-len(panels) // across)
     key = f"Blue: the box looked at; number: share of pixels ≥ {threshold:g}, which are drawn as 1."
     figure, axes = sheet([2] * lines, min(across, len(panels)), 0.1, title, "σ(R)", key)
@@ -130,20 +140,19 @@ def channelwise(
         ax = axes[number // across][number % across]
         m = checked_map(m, f"{model}, box {box[0]}–{box[1]}")
         draw_map(ax, torch.where(m >= threshold, 1.0, m), box)
-        name = string.ascii_lowercase[number]
-        ax.set_title(f"({name}) {model},\nbox {box[0]}–{box[1]}", fontsize=8, fontweight="normal", pad=3, loc="left")
+        ax.set_title(f"{model},\nbox {box[0]}–{box[1]}", fontsize=8, fontweight="normal", pad=3, loc="left")
         write_below(ax, percent(share(m, threshold)))
     for ax in [ax for line in axes for ax in line][len(panels) :]:
         ax.remove()
     return figure
 
 
-def grid_data(rows: Maps) -> pd.DataFrame:
+def grid_data(rows: Maps, threshold: float = 0.5) -> pd.DataFrame:
     """Tabulate the maps of a figure, large ones as means of square blocks, so that no side has more than 32 values.
 
     Returns:
-        Columns: model, layer, share (of the whole map's pixels ≥ .5) and mean (of all its pixels), and of each block
-        row and column of its first pixel, from 0, and value, its mean.
+        Columns: model, layer, share (of the whole map's pixels from the threshold on) and mean (of all its pixels),
+        and of each block row and column of its first pixel, from 0, and value, its mean.
     """
     frames = []
     for model, maps in rows.items():
@@ -154,7 +163,7 @@ def grid_data(rows: Maps) -> pd.DataFrame:
             row, column = (
                 block * index.flatten() for index in torch.meshgrid(*map(torch.arange, values.shape), indexing="ij")
             )
-            one = {"model": model, "layer": layer_text(layer), "share": share(m), "mean": m.mean().item()}
+            one = {"model": model, "layer": layer_text(layer), "share": share(m, threshold), "mean": m.mean().item()}
             frames.append(pd.DataFrame({**one, "row": row, "column": column, "value": values.flatten()}))
     return pd.concat(frames, ignore_index=True)
 

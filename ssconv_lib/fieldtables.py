@@ -2,21 +2,19 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import combinations, product
+from itertools import product
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import stats
 from .effective import absolute_gradient, effective_field, share_outside
-from .fieldnets import BOX, CHANNEL, OTHER_BOX, PLAIN, SHUFFLED
+from .fieldnets import BOX, PLAIN, SHUFFLED
 from .models import IMAGENET
-from .receptive_field import classical_size, iou, path_mass, reach, share
+from .receptive_field import classical_size, path_mass, share
 
 Maps = Mapping[str, Mapping[str, Tensor]]  # model, layer, map
-CELL = 8  # pixels; effective fields are compared in squares of this side, where noise is less than their differences
 
 
 def layer_text(name: str) -> str:
@@ -83,42 +81,6 @@ def shares_outside(
     return pd.concat([mass_outside(fields, plain, name) for fields, name in measures], ignore_index=True)
 
 
-def location(models: Mapping[str, Sequence[nn.Module]], plain: nn.Module, images: Tensor, layer: str) -> pd.DataFrame:
-    """Does what is seen outside the classical field depend on where one looks from? For one channel of a layer.
-
-    Effective fields of two boxes, less the classical field of both, are compared by `iou`, each scaled to 1. To tell
-    a difference from the noise of few images, every comparison is between different halves of the images, and one is
-    of a box with itself.
-
-    Args:
-        models: Of each kind of network some that differ in the permutations, or one.
-        plain: The network without shuffling, whose reach is the classical field.
-        images: Tensor[N, 3, 224, 224].
-        layer: Qualified name.
-
-    Returns:
-        Columns: model, compared, n (comparisons), overlap (mean `iou` of effective fields), exact (mean `iou` of the
-        exact reach).
-    """
-    options = {"channel": CHANNEL}
-    inside = reach(plain, [layer], IMAGENET, box=BOX, **options)[layer]
-    inside |= reach(plain, [layer], IMAGENET, box=OTHER_BOX, **options)[layer]
-    rows = []
-    for name, networks in models.items():
-        seen = {}
-        for k, network in enumerate(networks):
-            for box in (OTHER_BOX, BOX):
-                field = effective_field(network, [layer], images, box=box, **options)[layer]
-                exact = reach(network, [layer], IMAGENET, box=box, **options)[layer] & ~inside
-                seen[k, box] = [_outside(half, inside) for half in field.chunk(2)], exact
-        rows += _compared(name, seen)
-    return (
-        pd.DataFrame(rows)
-        .groupby(["model", "compared"], sort=False, as_index=False)
-        .agg(n=("overlap", "size"), overlap=("overlap", "mean"), exact=("exact", "mean"))
-    )
-
-
 def drift(
     penalties: Sequence[float], epsilons: Sequence[float], starts: Sequence[float], iterations: int
 ) -> pd.DataFrame:
@@ -145,28 +107,3 @@ def drift(
             moved = (end - start).item()
             rows.append({"beta": beta, "eps": eps, "start": start, "before": before, "moved": moved, "after": after})
     return pd.DataFrame(rows)
-
-
-def _compared(model: str, seen: Mapping[tuple, tuple[list[Tensor], Tensor]]) -> list[dict]:
-    pairs = [("the same box, other images", (key, key)) for key in seen]
-    for first, second in combinations(seen, 2):
-        if first[0] == second[0]:
-            pairs.append(("two boxes", (first, second)))
-        elif first[1] == second[1]:
-            pairs.append(("the same box, two π", (first, second)))
-    return [
-        {
-            "model": model,
-            "compared": what,
-            "overlap": iou(seen[a][0][0], seen[b][0][1]),
-            "exact": iou(seen[a][1], seen[b][1]),
-        }
-        for what, (a, b) in pairs
-    ]
-
-
-def _outside(field: Tensor, inside: Tensor) -> Tensor:
-    """What the mean map has outside a region, in squares of `CELL` pixels, scaled to a sum of 1."""
-    mean = field.mean(0).double() * ~inside
-    cells = F.avg_pool2d(mean[None, None], CELL)[0, 0]
-    return cells / cells.sum()

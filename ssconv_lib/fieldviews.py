@@ -4,13 +4,11 @@ Frames are those of `fieldstudy.field_frame`; maps are σ(R) by the records' has
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pandas as pd
 from torch import Tensor
 
 from . import readable
-from .cut import Box
 from .fieldrun import FieldRun
 from .fieldstudy import field_frame, field_maps
 from .fieldtables import Maps, layer_text
@@ -123,61 +121,37 @@ def summaries(profiles: Sequence[Profile], study: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SUMMARY)
 
 
-def settings(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def looked_at_text(row: pd.Series) -> str:
+    """What a row of `field_frame` looks at, and for how long: channel 16 of conv2_1, 1,000 iterations."""
+    of = layer_text(row["layer"])
+    unit = of if pd.isna(row["channel"]) else f"channel {row['channel']:.0f} of {of}"
+    return f"{unit}, {row['iterations']:,} iterations"
+
+
+def settings(
+    frame: pd.DataFrame, maps: Mapping[str, Tensor]
+) -> dict[str, tuple[pd.Series, dict[str, dict[str, Tensor]]]]:
     """Sort maps of one layer of one network by what is varied, all else the same: β, R₀ or the fill.
 
     Returns:
-        For each of "beta", "start" and "fill" that is varied, its maps by the value.
+        For each of "beta", "start" and "fill" that is varied, a row of the frame, which tells what is the same, and
+        the maps, by the network's name and the value.
     """
-    names = {"beta": "β = {:g}", "start": "R₀ = {:g}", "fill": "hidden is {}"}
-    rows: dict[str, dict[str, Tensor]] = {}
+    names = {
+        "beta": lambda beta: f"β = {readable.power_text(beta)}",
+        "start": lambda start: f"R₀ = {start:g}".replace("-", "−"),
+        "fill": lambda fill: f"hidden is {fill}",
+    }
+    rows: dict[str, tuple[pd.Series, dict[str, dict[str, Tensor]]]] = {}
     for varied, text in names.items():
-        others = ["channel", *(name for name in names if name != varied)]
+        others = ["channel", "iterations", *(name for name in names if name != varied)]
         for _, these in frame.groupby(others, dropna=False, sort=False):
             if these[varied].nunique() > 1 and varied not in rows:
-                ordered = these.sort_values(varied)
-                rows[varied] = {text.format(r[varied]): maps[r["hash"]].mean(0) for _, r in ordered.iterrows()}
+                ordered = [row for _, row in these.sort_values(varied).iterrows()]
+                name = network_text(ordered[0]["model"], ordered[0]["alpha"])
+                found = {text(row[varied]): maps[row["hash"]].mean(0) for row in ordered}
+                rows[varied] = ordered[0], {name: found}
     return rows
-
-
-def by_box(frame: pd.DataFrame, maps: Mapping[str, Tensor]) -> tuple[list[list[Tensor]], list[Box], list[str]] | None:
-    """Sort channelwise maps as Fig. 4: networks that see beyond their field in rows, boxes in columns; None without."""
-    boxes = sorted({(row.box_low, row.box_high) for row in frame.itertuples()})
-    found: dict[str, dict[Box, Tensor]] = {}
-    for row in frame.itertuples():
-        name = network_text(row.model, row.alpha)
-        found.setdefault(name, {})[row.box_low, row.box_high] = maps[row.hash].mean(0)
-    whole = {name: [of[box] for box in boxes] for name, of in found.items() if len(of) == len(boxes)}
-    return (list(whole.values()), boxes, list(whole)) if whole else None
-
-
-def channelwise_table(profile: Profile, study: str, threshold: float = 0.1) -> pd.DataFrame:
-    """Fig. 4 in numbers: how much of the exact reach each map has found, and what two boxes' maps have in common.
-
-    Returns:
-        Columns: model, box, exact (the reach's share of the image), found (the map's, at the threshold), iou (of the
-        two); for a network that shuffles also `outside`, the iou of the first box's map and this one outside both
-        classical fields, and `by_chance`, what independent maps of these sizes would have.
-    """
-    maps, first, rows = field_maps(profile, study) if study in profile.field_studies else {}, {}, []
-    for run in (run for run in profile.field_runs(study) if run.hash in maps) if maps else ():
-        name = network_text(run.network.model, run.network.alpha)
-        found, seen, plain = maps[run.hash].mean(0) >= threshold, _reach(run), _reach(run, alpha=0.0)
-        sizes = {"exact": share(seen), "found": share(found), "iou": iou(found, seen)}
-        row = {"model": name, "box": "{}–{}".format(*run.box), **sizes}
-        if name in first and run.network.alpha:
-            outside = ~(plain | first[name][1])
-            both = [one[outside] for one in (first[name][0], found)]
-            p, q = (one.float().mean().item() for one in both)
-            row |= {"outside": iou(*both), "by_chance": p * q / (p + q - p * q) if p + q else None}
-        first.setdefault(name, (found, plain))
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["model", "box", "exact", "found", "iou", "outside", "by_chance"])
-
-
-def _reach(run: FieldRun, **changes: float) -> Tensor:
-    model = build_model(replace(run.network, **changes), 10, run.input_size)
-    return reach(model, [run.layer], run.input_size, box=run.box, channel=run.channel)[run.layer]
 
 
 def cost(frame: pd.DataFrame) -> pd.DataFrame:

@@ -266,10 +266,20 @@ def test_chapter_5_makes_the_profiles_maps_and_judges_every_claim(tiny, places):
     own = table(tiny, "05_optimised").query("source.str.startswith('tiny')", engine="python")
     assert sorted(own["model"].unique()) == ["small CNN", "small CNN + ss", "small SENet"]
     assert own[["exact", "trained"]].stack().between(0, 1).all()
-    verdicts = table(tiny, "05_verdicts").set_index("claim")["verdict"]
-    assert verdicts["Its size is almost 1 across all blocks"] == "reproduced"
+    rows = table(tiny, "05_verdicts").set_index("claim")
+    verdicts = rows["verdict"]
+    (size,) = [claim for claim in rows.index if "size is almost 1" in claim]
+    assert verdicts[size] == "reproduced"
     assert verdicts["SEResNet50 uses what is outside the classical field"] == "cannot tell"
     assert verdicts["What SEResNet50 sees outside does not depend on the location"] == "reproduced"
+    assert verdicts["What ResNet50 + ss sees outside depends on the location"] == "reproduced"
+    location = table(tiny, "05_location").set_index(["model", "compared"])
+    ss, se = (location.loc[(model, "two boxes")] for model in ("ResNet50 + ss", "SEResNet50"))
+    assert ss["high"] < 0.9 < se["low"]
+    where = rows["where"]
+    optimised = where[where.index == "The optimised map is the receptive field"]
+    assert "Eq. 4; small CNN, small SENet, tiny (generated task)" in set(optimised)
+    assert where.drop(optimised.index).str.contains("; untrained").all()
 
 
 def test_chapter_6_shows_what_each_treatment_leaves_and_counts_what_there_is(tiny):

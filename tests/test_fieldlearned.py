@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssconv_lib import SSConv2d, fieldlearned, fieldviews
+from ssconv_lib import SSConv2d, fieldlearned, fieldplots, fieldviews
 from ssconv_lib.plan import load_profile
 from ssconv_lib.training import build_model
 from ssconv_lib.weights import save_weights, weights_path
@@ -70,10 +70,10 @@ def test_three_measures_of_the_shuffling_network_by_layer(profile):
     drawn = {"small CNN": {}, "small CNN + ss": {"layers.0": torch.rand(12, 12)}}
     name, rows = fieldlearned.measures(profile, "layerwise", drawn)
     assert name == "small CNN + ss"
-    assert list(rows) == ["exact reach", "effective field", "Eq. 4"]
+    assert list(rows) == ["exact reach", fieldplots.ROOT, "Eq. 4"]
     assert rows["Eq. 4"] is drawn["small CNN + ss"]
     assert rows["exact reach"]["layers.0"].dtype == torch.bool
-    effective = rows["effective field"]["layers.0"]
+    effective = rows[fieldplots.ROOT]["layers.0"]
     assert effective.max() == 1
     assert (effective[~rows["exact reach"]["layers.0"]] == 0).all()
 

@@ -103,10 +103,22 @@ def test_models_are_rows_and_layers_columns_and_a_lacking_layer_a_dash():
 
 
 def test_a_share_is_100_percent_only_where_every_pixel_is_at_least_half():
-    assert [fieldpanels.percent(x) for x in (0, 0.001, 0.26, 0.995, 1)] == ["0 %", "< 1 %", "26 %", "> 99 %", "100 %"]
+    assert [fieldpanels.percent(x) for x in (0, 0.001, 0.26, 0.99, 1)] == ["0 %", "< 1 %", "26 %", "99 %", "100 %"]
+    assert [fieldpanels.percent(x) for x in (0.995, 0.99996)] == ["> 99 %", "> 99.9 %"]
     values = torch.tensor([[0.49, 0.5], [0.51, 0.0]])
     assert share(values) == 0.5
     assert share(torch.tensor([[True, False], [False, False]])) == 0.25
+
+
+@pytest.mark.parametrize(("options", "text", "below"), [({}, "≥ 0.5", "25 %"), ({"threshold": 0.1}, "≥ 0.1", "75 %")])
+def test_number_key_and_data_have_the_same_threshold_and_the_drawing_none(options, text, below):
+    rows = {"ss": {"layer1.0": torch.tensor([[0.05, 0.1], [0.4, 0.5]])}}
+    figure = fieldplots.map_grid(rows, (0, 1), title="A title", **options)
+    (ax,) = maps_in(figure)
+    assert shown(ax)[1] == below
+    assert f"number: share of pixels {text}." in figure.texts[0].get_text()
+    assert shown(ax)[2].ravel().tolist() == pytest.approx([0.05, 0.1, 0.4, 0.5])
+    assert f"{100 * fieldplots.grid_data(rows, **options)['share'].iloc[0]:.0f} %" == below
 
 
 def test_the_outline_follows_the_edges_of_pixels_and_is_drawn_only_where_it_is_given():
@@ -157,21 +169,24 @@ def test_what_is_no_map_is_refused(m, message):
 def test_channelwise_draws_values_from_the_threshold_on_as_1_and_each_box_in_its_panel():
     values = torch.tensor([[0.05, 0.1], [0.4, 0.0]]).repeat_interleave(8, 0).repeat_interleave(8, 1)
     boxes = [(8, 12), (12, 16)]
-    figure = fieldplots.channelwise([[values, values]] * 2, boxes, ["ResNet50 + ss", "SEResNet50"], title="A title")
+    models = ["ResNet50 + ss", "SEResNet50", "ResNet50"]
+    figure = fieldplots.channelwise([[values, values]] * 3, boxes, models, ["ab", "cd", ""], title="A title")
     panels = maps_in(figure)
     assert [shown(ax)[0] for ax in panels] == [
         "(a) ResNet50 + ss,\nbox 8–12",
         "(b) ResNet50 + ss,\nbox 12–16",
         "(c) SEResNet50,\nbox 8–12",
         "(d) SEResNet50,\nbox 12–16",
+        "ResNet50,\nbox 8–12",
+        "ResNet50,\nbox 12–16",
     ]
-    assert [ax.patches[0].get_x() for ax in panels] == [7.5, 11.5, 7.5, 11.5]
+    assert [ax.patches[0].get_x() for ax in panels] == [7.5, 11.5] * 3
     for ax in panels:
         drawn = shown(ax)[2]
         assert drawn[::8, ::8].ravel().tolist() == pytest.approx([0.05, 1, 1, 0])
         assert shown(ax)[1] == "50 %"
     with pytest.raises(ValueError, match=r"maps has \[1, 2\] maps: expected one for each of 2 boxes in 2 models"):
-        fieldplots.channelwise([[values], [values, values]], boxes, ["a", "b"], title="A title")
+        fieldplots.channelwise([[values], [values, values]], boxes, ["x", "y"], ["ab", "cd"], title="A title")
 
 
 def test_displayed_keeps_the_order_and_goes_from_0_to_1():
@@ -197,6 +212,9 @@ def test_beside_has_a_row_a_measure_and_the_agreement_below_the_last():
         ("", "IoU 0.88"),
     ]
     np.testing.assert_array_equal(shown(maps_in(figure)[0])[2], layers["stem"])
+    assert "root" not in figure.texts[0].get_text()
+    rooted = fieldplots.beside({fieldplots.ROOT: layers, **measures}, (8, 12), agreement=agreement, title="A title")
+    assert "; root: √(field / its largest value); IoU: " in rooted.texts[0].get_text()
     with pytest.raises(ValueError, match="agreement has 'conv1' more than once"):
         fieldplots.beside(measures, (8, 12), agreement=pd.concat([agreement, agreement]), title="A title")
 

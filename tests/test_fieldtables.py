@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from torch import nn
 
 from ssconv_lib import fieldnets, fieldtables, fieldviews
 from ssconv_lib.models import create_model
@@ -76,46 +75,6 @@ def test_mass_outside_is_a_mean_over_images_with_its_interval():
     assert row["share"] == pytest.approx((48 * 0.25 / (16 * 1.25 + 48 * 0.25)) / 2)
     assert row["low"] == 0, "a share below 0 is none"
     assert row["high"] > row["share"]
-
-
-class FarColumn(nn.Module):
-    """A layer that sees its own place and, if asked, a column far away, or the mean of all."""
-
-    def __init__(self, kind: str, column: int = 0) -> None:
-        super().__init__()
-        self.kind, self.column, self.conv = kind, column, nn.Conv2d(3, 65, 1)
-
-    def forward(self, x):
-        y = self.conv(x)
-        if self.kind == "mean":
-            return y * y.mean((2, 3), keepdim=True)
-        if self.kind == "shift":  # what is 96 columns to the right, and further by a constant
-            return y + torch.relu(y).roll(-96 - self.column, 3)
-        return y
-
-
-class Network(nn.Module):
-    def __init__(self, *options) -> None:
-        super().__init__()
-        self.layer = FarColumn(*options)
-
-    def forward(self, x):
-        return self.layer(x)
-
-
-def test_location_tells_a_view_that_moves_with_the_box_from_one_that_does_not():
-    torch.manual_seed(0)
-    images = torch.randn(8, 3, 224, 224)
-    kinds = {"moves": [Network("shift").eval(), Network("shift", 32).eval()], "stays": [Network("mean").eval()]}
-    table = fieldtables.location(kinds, Network("plain").eval(), images, "layer").set_index(["model", "compared"])
-    same = "the same box, other images"
-    assert 0.5 < table.loc[("moves", same), "overlap"] < 1, "other images open other ReLUs"
-    assert table.loc[("moves", "two boxes"), "overlap"] == 0
-    assert table.loc[("moves", "the same box, two π"), "exact"] == 0
-    assert table.loc[("stays", "two boxes"), "overlap"] > 0.8
-    assert table.loc[("stays", "two boxes"), "exact"] == 1
-    assert table["n"].tolist() == [4, 2, 2, 2, 1]
-    assert isinstance(table, pd.DataFrame)
 
 
 def test_without_influence_the_channelwise_penalty_moves_nothing_under_adams_default_eps():

@@ -1,16 +1,13 @@
 """Stored maps of Eq. 4, sorted for the figures and tables of chapter 5."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
 
 from ssconv_lib import fieldviews
-from ssconv_lib.plan import load_profile
 
 BASE = {"model": "wrn10_2", "alpha": 0.06, "layer": "stage1.0", "trained": True, "box_low": 12, "box_high": 20}
-BASE |= {"channel": None, "beta": 1e-6, "start": 0.0, "fill": "mean", "device": "a processor"}
+BASE |= {"iterations": 1000, "channel": None, "beta": 1e-6, "start": 0.0, "fill": "mean", "device": "a processor"}
 
 
 def frame(*rows):
@@ -68,22 +65,22 @@ def test_each_sensitivity_figure_varies_one_thing():
     channel = {"channel": 5, "beta": 1e-12}
     found = frame({}, {"beta": 1e-4}, {"beta": 1e-8}, {"start": -3.0, **channel}, channel, {"fill": "black"})
     rows = fieldviews.settings(found, maps(6))
-    assert {name: list(of) for name, of in rows.items()} == {
-        "beta": ["β = 1e-08", "β = 1e-06", "β = 0.0001"],
-        "start": ["R₀ = -3", "R₀ = 0"],
+    of = {name: panels["WRN-10-2 + ss"] for name, (_, panels) in rows.items()}
+    assert {name: list(panels) for name, panels in of.items()} == {
+        "beta": ["β = 10⁻⁸", "β = 10⁻⁶", "β = 10⁻⁴"],
+        "start": ["R₀ = −3", "R₀ = 0"],
         "fill": ["hidden is black", "hidden is mean"],
     }
-    assert rows["beta"]["β = 0.0001"].max() == pytest.approx(0.1), "the map of the record with hash 1"
-    assert rows["start"]["R₀ = -3"].max() == pytest.approx(0.3)
+    assert of["beta"]["β = 10⁻⁴"].max() == pytest.approx(0.1), "the map of the record with hash 1"
+    assert of["start"]["R₀ = −3"].max() == pytest.approx(0.3)
+    assert [fieldviews.looked_at_text(same) for same, _ in rows.values()] == [
+        "conv2_1, 1,000 iterations",
+        "channel 5 of conv2_1, 1,000 iterations",
+        "conv2_1, 1,000 iterations",
+    ]
     assert fieldviews.settings(found[:0], {}) == {}
-
-
-def test_channelwise_maps_go_by_network_and_box_and_a_network_short_of_one_is_left_out():
-    found = frame({"box_low": 12}, {"box_low": 4, "box_high": 12}, {"alpha": 0.0})
-    drawn, boxes, names = fieldviews.by_box(found, maps(3))
-    assert (boxes, names) == ([(4, 12), (12, 20)], ["WRN-10-2 + ss"])
-    assert [m.max().item() for m in drawn[0]] == pytest.approx([0.1, 0])
-    assert fieldviews.by_box(found[:0], {}) is None
+    longer = frame({}, {"beta": 1e-4, "iterations": 3000})
+    assert fieldviews.settings(longer, maps(2)) == {}, "two things differ"
 
 
 def test_the_cost_of_an_iteration_is_a_median_over_records():
@@ -96,22 +93,3 @@ def test_figures_6_to_8_go_by_what_a_network_is_and_not_by_its_place():
     found = frame({"model": "long_range_senet", "alpha": 0.0}, {}, {"model": "densenet_bc_40_12", "alpha": 0.0})
     names = fieldviews.figure_names(found)
     assert names == {"figure8": "small SENet", "figure7": "WRN-10-2 + ss", "figure6": "DenseNet-BC-40-12"}
-
-
-def test_channelwise_numbers_compare_with_the_reach_and_with_chance(monkeypatch):
-    profile = load_profile(Path(__file__).with_name("tiny.toml"))
-    first, second = profile.field_runs("channelwise")
-    reached = fieldviews._reach(first)
-    half = torch.zeros(12, 12)
-    half[:6] = 1
-    fields = {first.hash: reached.float()[None], second.hash: half[None]}
-    monkeypatch.setattr(fieldviews, "field_maps", lambda *_: fields)
-    a, b = fieldviews.channelwise_table(profile, "channelwise").to_dict("records")
-    assert (a["box"], a["iou"], a["found"]) == ("2–4", 1.0, a["exact"])
-    assert b["found"] == 0.5
-    outside = ~(fieldviews._reach(first, alpha=0.0) | fieldviews._reach(second, alpha=0.0))
-    p, q = reached[outside].float().mean().item(), half[outside].mean().item()
-    assert b["by_chance"] == pytest.approx(p * q / (p + q - p * q))
-    both = (reached & (half > 0) & outside).sum() / ((reached | (half > 0)) & outside).sum()
-    assert b["outside"] == pytest.approx(both.item())
-    assert fieldviews.channelwise_table(profile, "no such study").empty
