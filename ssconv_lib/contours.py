@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from . import pathfinder, stats
 from .figures import BLUE, GREY
 from .judge import verdict_row
-from .mechanismtables import depth_of, runs_a_side
+from .mechanismjudge import runs_a_side
+from .mechanismtables import depth_of
 from .pathfinder import Pathfinder
 from .plan import Profile
 from .plots import WIDTH

@@ -5,13 +5,11 @@ patches: the border. Beyond it plain convolution has to fail; whether it succeed
 records. A run solves the task or doesn't, hence counts, by chapter 2's threshold `tables.SOLVED`.
 """
 
-import itertools
 import re
 
 import pandas as pd
 
 from . import stats
-from .judge import verdict_row
 from .readable import alpha_text, readable
 from .tables import solved, source
 
@@ -81,41 +79,74 @@ _CELL_COLUMNS += ["n", "solved", "low", "high", "mean", "errors"]
 def border_table(table: pd.DataFrame) -> pd.DataFrame:
     """Does the border say which plain networks solve the task? A row for each network and size, and one for all.
 
+    No p: what lies beyond a network's border lies also further apart, and that alone makes it harder; `same_distance`
+    compares like with like.
+
     Args:
         table: From `cells`.
 
     Returns:
-        source, depth (or "all"), size, border, `solved inside` and `solved outside` ("k of n" runs), p of Fisher's
-        exact test on these counts, `last solved` (the largest distance that more than half of the runs solve) and
-        `first unsolved` (the least that none does); None where there is no such distance. Runs of one seed at several
-        distances share their initial weights, which the test takes as independent.
+        source, depth (or "all"), size, border, `solved inside` and `solved outside` ("k of n" runs), `last solved` (the
+        largest distance that more than half of the runs solve) and `first unsolved` (the least that none does); None
+        where there is no such distance.
     """
     rows, plain = [], table[table["alpha"] == 0]
     for origin, of_source in plain.groupby("source", sort=False):
         groups = list(of_source.groupby(["depth", "size", "exact"]))
         for (depth, size, _), group in groups:
-            rows.append({"source": origin, "depth": depth, "size": size, "border": border(depth), **_sides(group)})
+            rows.append({"source": origin, "depth": depth, "size": size, "border": border(depth), **_texts(group)})
             most, none = group[2 * group["solved"] > group["n"]], group[group["solved"] == 0]
             rows[-1] |= {"last solved": most["distance"].max(), "first unsolved": none["distance"].min()}
         if len(groups) > 1:
-            rows.append({"source": origin, "depth": "all", **_sides(of_source)})
-    columns = ["source", "depth", "size", "border", "solved inside", "solved outside", "p"]
-    columns += ["last solved", "first unsolved"]
+            rows.append({"source": origin, "depth": "all", **_texts(of_source)})
+    columns = ["source", "depth", "size", "border", "solved inside", "solved outside", "last solved", "first unsolved"]
     counts = dict.fromkeys(("size", "border", "last solved", "first unsolved"), "Int64")
     return pd.DataFrame(rows, columns=columns).astype(counts)
 
 
-def _sides(group: pd.DataFrame) -> dict[str, object]:
-    (inside, n_inside), (outside, n_outside) = counts = _counts(group)
-    p = stats.fisher(*counts[0], *counts[1]) if n_inside and n_outside else float("nan")
-    texts = {"solved inside": f"{inside} of {n_inside}", "solved outside": f"{outside} of {n_outside}"}
-    return {**texts, "p": p}
+def same_distance(table: pd.DataFrame) -> pd.DataFrame:
+    """At one distance, do networks whose units reach both patches solve the task more often than others?
+
+    Plain networks alone. On images of one size, with the patches at one distance, those on either side of the border
+    have the same task and differ in depth, so the p says "deeper" as much as "sees both": a deeper network is what
+    sees more.
+
+    Args:
+        table: From `cells`.
+
+    Returns:
+        A row for each image size and distance, and one for all: source, size, distance ("all"), `solved inside` and
+        `solved outside` ("k of n" runs), p of Fisher's exact test, for all of the stratified one (`stats.stratified`);
+        nan where a side has no runs.
+    """
+    rows = []
+    for origin, of_source in table[table["alpha"] == 0].groupby("source", sort=False):
+        groups = list(of_source.groupby(["size", "exact", "distance"]))
+        for (size, _, distance), group in groups:
+            rows.append({"source": origin, "size": size, "distance": distance, **_texts(group), "p": _p([group])})
+        if len(groups) > 1:
+            p = _p([group for _, group in groups])
+            rows.append({"source": origin, "distance": "all", **_texts(of_source), "p": p})
+    columns = ["source", "size", "distance", "solved inside", "solved outside", "p"]
+    return pd.DataFrame(rows, columns=columns).astype({"size": "Int64"})
 
 
-def _counts(group: pd.DataFrame) -> list[tuple[int, int]]:
-    """Solved and all runs, this side of the border and beyond it."""
-    sides = (group[~group["outside"].astype(bool)], group[group["outside"].astype(bool)])
-    return [(int(side["solved"].sum()), int(side["n"].sum())) for side in sides]
+def sides(group: pd.DataFrame) -> tuple[int, int, int, int]:
+    """Solved and all runs this side of the border, then beyond it, of rows of `cells`: as `stats.stratified` has it."""
+    beyond = group["outside"].astype(bool)
+    inside, outside = ((int(side["solved"].sum()), int(side["n"].sum())) for side in (group[~beyond], group[beyond]))
+    return *inside, *outside
+
+
+def _texts(group: pd.DataFrame) -> dict[str, str]:
+    inside, n_inside, outside, n_outside = sides(group)
+    return {"solved inside": f"{inside} of {n_inside}", "solved outside": f"{outside} of {n_outside}"}
+
+
+def _p(groups: list[pd.DataFrame]) -> float:
+    """The exact p of strata, nan if none has runs on both sides."""
+    strata = [sides(group) for group in groups]
+    return stats.stratified(strata).p if any(n and other for _, n, _, other in strata) else float("nan")
 
 
 def smallest_alpha(table: pd.DataFrame) -> pd.DataFrame:
@@ -161,37 +192,3 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 _SMALLEST = ["one run solves from", "most solve from", "all solve from", "most solve up to"]
-
-
-def runs_a_side(level: float = 0.05) -> int:
-    """How many runs a side it takes, at the least, until all against none is below the level by Fisher's test."""
-    return next(m for m in itertools.count(1) if stats.fisher(m, m, 0, m) < level)
-
-
-def border_claims(table: pd.DataFrame) -> list[dict[str, str]]:
-    """Beyond its theoretical receptive field, plain convolution fails: a row for each profile.
-
-    "Supported": no plain run beyond the border solves the task, and Fisher's exact test says that those on this side do
-    so more often (5 %). "Not supported": a run beyond it solves the task. Else "cannot tell". Nothing is claimed of
-    runs on this side: that a unit reaches both patches need not be enough.
-
-    The evidence has Wilson's interval of both shares, and how many runs a side it takes at the least (`runs_a_side`).
-
-    Args:
-        table: From `cells`.
-    """
-    rows = []
-    for origin, group in table[table["alpha"] == 0].groupby("source", sort=False):
-        (_, n_inside), (outside, n_outside) = counts = _counts(group)
-        if not n_inside or not n_outside:
-            continue
-        p = stats.fisher(*counts[0], *counts[1])
-        outcome = "not supported" if outside else "supported" if p < 0.05 else "cannot tell"
-        evidence = (
-            f"Solved without shuffling where a unit reaches both patches: {stats.proportion(*counts[0])};"
-            f" where none does: {stats.proportion(*counts[1])}; Fisher's exact p = {p:.2g}. All against none could be"
-            f" told from {runs_a_side()} runs a side on."
-        )
-        claim = "Beyond its theoretical receptive field, plain convolution fails"
-        rows.append(verdict_row(claim, f"Not in the paper; {origin}", evidence, outcome))
-    return rows

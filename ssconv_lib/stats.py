@@ -14,11 +14,13 @@ from scipy import stats
 from ssconv_lib.curve import smooth_curve
 from ssconv_lib.power import detectable, seeds_needed, smallest_seen
 from ssconv_lib.samples import check_count, check_fraction, numbers, spread
+from ssconv_lib.strata import Stratified, stratified
 from ssconv_lib.verdict import Verdict, verdict
 
 __all__ = [
     "Difference",
     "Proportion",
+    "Stratified",
     "Summary",
     "Verdict",
     "detectable",
@@ -28,6 +30,7 @@ __all__ = [
     "sampling_error",
     "seeds_needed",
     "smooth_curve",
+    "stratified",
     "summarise",
     "unpaired_difference",
     "verdict",

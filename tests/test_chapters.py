@@ -146,6 +146,7 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "06_verdicts",
         "07_mechanism",
         "07_borders",
+        "07_same_distance",
         "07_solved",
         "07_smallest_alpha",
         "07_controls_generated",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib import pyplot as plt
 
-from ssconv_lib import figures, mechanismplots, mechanismtables, receptive_field, stats
+from ssconv_lib import figures, mechanismjudge, mechanismplots, mechanismtables, receptive_field, stats
 from ssconv_lib.judge import COLUMNS
 from ssconv_lib.longrange import LongRange
 from ssconv_lib.models import MODELS
@@ -92,24 +92,46 @@ def test_seeds_are_in_order_whatever_the_records_order():
     assert table.equals(mechanismtables.cells(FOUR))
 
 
-def test_the_border_table_is_a_two_by_two_with_fishers_p():
+def test_the_border_table_counts_both_sides():
     table = mechanismtables.border_table(mechanismtables.cells(pd.concat([FOUR, THREE])))
     three, four, everything = table.to_dict("records")
     assert (four["border"], four["solved inside"], four["solved outside"]) == (18, "3 of 6", "0 of 3")
-    assert four["p"] == pytest.approx((20 + 18 + 1) / 84), "3, 1 or 0 of the 3 solved inside: what is no likelier"
     assert (four["last solved"], four["first unsolved"]) == (12, 18)
     assert (three["border"], three["solved inside"], three["solved outside"]) == (14, "3 of 3", "0 of 3")
-    assert three["p"] == pytest.approx(0.1)
-    assert (everything["depth"], everything["solved inside"], everything["solved outside"]) == (
-        "all",
-        "6 of 9",
-        "0 of 6",
-    )
-    inside = mechanismtables.cells(FOUR[FOUR["distance"] < 18])
-    one_sided = mechanismtables.border_table(inside)
-    assert np.isnan(one_sided["p"].iloc[0])
-    assert one_sided["solved outside"].iloc[0] == "0 of 0"
+    sums = (everything["depth"], everything["solved inside"], everything["solved outside"])
+    assert sums == ("all", "6 of 9", "0 of 6")
+    assert "p" not in table, "beyond the border patches are also further apart"
+    inside = mechanismtables.border_table(mechanismtables.cells(FOUR[FOUR["distance"] < 18]))
+    assert inside["solved outside"].tolist() == ["0 of 0"]
     assert mechanismtables.border_table(mechanismtables.cells(FOUR[:0])).empty
+
+
+DEEPER = runs({(8, 0.0): [1.0] * 3, (15, 0.0): [2.0, 3.0, 50.0], (18, 0.0): [50.0] * 3}, model="long_range_cnn_d6")
+SHALLOW = runs({(8, 0.0): [1.0] * 3, (15, 0.0): [50.0] * 4, (18, 0.0): [50.0] * 3}, model="long_range_cnn_d3")
+
+
+def test_sides_are_compared_at_one_distance():
+    table = mechanismtables.same_distance(mechanismtables.cells(pd.concat([DEEPER, SHALLOW])))
+    assert table["distance"].tolist() == [8, 15, 18, "all"]
+    assert table["solved inside"].tolist() == ["6 of 6", "2 of 3", "0 of 3", "8 of 12"]
+    assert table["solved outside"].tolist() == ["0 of 0", "0 of 4", "0 of 3", "0 of 7"]
+    near, informs, far, everything = table["p"]
+    assert np.isnan(near), "all of these see both patches"
+    assert informs == pytest.approx(stats.fisher(2, 3, 0, 4))
+    assert far == 1
+    assert everything == pytest.approx(informs), "near is easier for all, which is not what is asked"
+    assert everything > 0.05 > stats.fisher(8, 12, 0, 7)
+
+
+def test_images_of_two_sizes_are_two_strata():
+    larger = runs({(15, 0.0): [50.0] * 3}, size=32)
+    table = mechanismtables.same_distance(mechanismtables.cells(pd.concat([DEEPER, SHALLOW, larger])))
+    informs = table[(table["distance"] == 15) & (table["size"] == 24)]
+    assert informs["solved inside"].tolist() == ["2 of 3"]
+    assert table["p"].iloc[-1] == pytest.approx(informs["p"].iloc[0])
+    one_sided = mechanismtables.same_distance(mechanismtables.cells(larger))
+    assert one_sided["p"].isna().tolist() == [True]
+    assert mechanismtables.same_distance(mechanismtables.cells(FOUR[:0])).empty
 
 
 def test_the_smallest_alpha_that_solves():
@@ -124,32 +146,64 @@ def test_the_smallest_alpha_that_solves():
     assert (4, 17) not in table.index, "no α above 0 was tried there"
 
 
+def judged(*frames):
+    return mechanismjudge.border_claims(mechanismtables.cells(pd.concat(frames)))
+
+
 @pytest.mark.parametrize(
-    ("inside", "outside", "outcome"),
+    ("outside", "outcome"),
     [
-        ([1.0] * 5, [50.0] * 5, "supported"),
-        ([1.0] * 2, [50.0] * 2, "cannot tell"),
-        ([1.0] * 6 + [50.0] * 7, [50.0] * 13, "supported"),
-        ([1.0] * 5, [50.0] * 4 + [3.0], "not supported"),
+        ([50.0] * 4, "supported"),
+        ([50.0] * 3, "cannot tell"),
+        ([50.0] * 9 + [3.0], "not supported"),
     ],
 )
-def test_the_border_is_judged_by_what_lies_beyond_it(inside, outside, outcome):
-    frame = runs({(15, 0.0): inside, (18, 0.0): outside, (18, 0.0625): [1.0] * 9})
-    (row,) = mechanismtables.border_claims(mechanismtables.cells(frame))
+def test_that_it_fails_beyond_the_border_is_judged_by_the_runs_there_alone(outside, outcome):
+    row, _ = judged(runs({(15, 0.0): [1.0] * 9, (18, 0.0): outside, (18, 0.0625): [1.0] * 9}))
     assert list(row) == COLUMNS
+    assert row["claim"] == mechanismjudge.FAILS
     assert row["verdict"] == outcome
-    assert f"{sum(error < 10 for error in outside)} of {len(outside)}" in row["evidence"]
-    assert mechanismtables.border_claims(mechanismtables.cells(frame[frame["distance"] == 15])) == []
+    share = stats.proportion(sum(error < 10 for error in outside), len(outside))
+    assert f"where no unit reaches both patches: {share}." in row["evidence"]
+    assert "p =" not in row["evidence"]
+    assert stats.proportion(0, 3).high > 0.5 > stats.proportion(0, 4).high
+    assert judged(FOUR[FOUR["distance"] == 12]) == [], "no run beyond the border"
 
 
-def test_the_borders_evidence_has_both_intervals_and_what_it_would_take():
-    frame = runs({(15, 0.0): [1.0] * 2, (18, 0.0): [50.0] * 2})
-    (row,) = mechanismtables.border_claims(mechanismtables.cells(frame))
-    for k in (0, 2):
-        assert str(stats.proportion(k, 2)) in row["evidence"]
+@pytest.mark.parametrize(
+    ("deep", "shallow", "outcome"),
+    [
+        ([1.0] * 4, [50.0] * 4, "supported"),
+        ([1.0] * 3, [50.0] * 3, "cannot tell"),
+        ([50.0] * 4, [1.0] * 4, "not supported"),
+        ([1.0] * 4, [1.0] * 4, "cannot tell"),
+    ],
+)
+def test_that_the_border_counts_is_judged_at_one_distance(deep, shallow, outcome):
+    near = [runs({(8, 0.0): [1.0] * 9}, model=model) for model in ("long_range_cnn_d3", "long_range_cnn_d6")]
+    frames = [runs({(15, 0.0): deep}, model="long_range_cnn_d6"), runs({(15, 0.0): shallow}, model="long_range_cnn_d3")]
+    row = judged(*near, *frames)[1]
+    assert row["claim"] == mechanismjudge.MORE_OFTEN
+    assert row["verdict"] == outcome
+    counts = [sum(error < 10 for error in errors) for errors in (deep, shallow)]
+    n = len(deep)
+    assert f"{counts[0]} of {n} against {counts[1]} of {n} (24×24 pixels, 15 apart)" in row["evidence"]
+    assert f"exact p = {stats.fisher(counts[0], n, counts[1], n):.2g}, stratified" in row["evidence"]
+    assert " 8 apart" not in row["evidence"], "all of these see both"
     assert "All against none could be told from 4 runs a side on" in row["evidence"]
+
+
+def test_near_and_far_alone_say_nothing_of_the_border():
+    """As `quick` has it: one network, near this side of its border and far beyond it."""
+    fails, counts = judged(runs({(11, 0.0): [1.0] * 9, (20, 0.0): [50.0] * 9}))
+    assert (fails["verdict"], counts["verdict"]) == ("supported", "cannot tell")
+    assert counts["evidence"] == "No image size and distance has runs on both sides of the border."
+
+
+def test_what_it_takes_to_tell_all_from_none():
     assert stats.fisher(3, 3, 0, 3) > 0.05 > stats.fisher(4, 4, 0, 4)
-    assert mechanismtables.runs_a_side(0.01) == 5, "2 of C(10, 5) = 252"
+    assert mechanismjudge.runs_a_side() == 4
+    assert mechanismjudge.runs_a_side(0.01) == 5, "2 of C(10, 5) = 252"
 
 
 @pytest.fixture

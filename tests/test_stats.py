@@ -224,6 +224,64 @@ def test_fisher_by_hand():
         stats.proportion(0, 0)
 
 
+counts = st.integers(1, 9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(counts, counts)
+def test_one_stratum_is_fishers_test(one, other):
+    found = stats.stratified([(*one, *other)])
+    assert found.p == pytest.approx(stats.fisher(*one, *other), rel=1e-9)
+    assert found.k == one[0]
+    assert found.expected == pytest.approx(one[1] * (one[0] + other[0]) / (one[1] + other[1]))
+
+
+def enumerated(*tables):
+    """p of the sum over strata, by giving each stratum's successes to its runs in every way."""
+    ways = []
+    for k1, n1, k2, n2 in tables:
+        chosen = itertools.combinations(range(n1 + n2), k1 + k2)
+        ways.append([sum(run < n1 for run in runs) for runs in chosen])
+    sums = [sum(way) for way in itertools.product(*ways)]
+    observed = sum(table[0] for table in tables)
+    return sum(sums.count(k) for k in set(sums) if sums.count(k) <= sums.count(observed)) / len(sums)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        [(3, 4, 0, 2), (2, 3, 1, 3)],
+        [(0, 3, 2, 2), (4, 4, 0, 3)],
+        [(1, 2, 1, 2), (2, 5, 0, 2)],
+        [(3, 3, 0, 3), (0, 2, 0, 2)],
+    ],
+)
+def test_two_strata_are_what_counting_every_way_gives(tables):
+    assert stats.stratified(tables).p == pytest.approx(enumerated(*tables), rel=1e-9)
+    assert stats.stratified(tables[::-1]).p == pytest.approx(enumerated(*tables), rel=1e-9)
+
+
+def test_what_differs_between_strata_alone_is_no_difference_between_sides():
+    """Near is easy and only one side has runs there: pooled it looks like a difference, and it is none."""
+    easy, hard = (9, 9, 0, 0), (0, 6, 0, 9)
+    assert stats.fisher(9, 15, 0, 9) < 0.01
+    assert stats.stratified([easy, hard]) == (9, 9, 1)
+    informs = (6, 6, 0, 3)
+    assert stats.stratified([easy, informs, hard]).p == pytest.approx(stats.fisher(*informs))
+    assert stats.stratified([]) == (0, 0, 1)
+    with pytest.raises(ValueError, match="4 of 3: expected a count"):
+        stats.stratified([(4, 3, 0, 3)])
+    with pytest.raises(ValueError, match="1 of 0: expected a count"):
+        stats.stratified([(1, 2, 1, 0)])
+
+
+def test_the_stratified_p_is_at_most_the_level_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    runs = rng.binomial([6, 3, 4, 4], [0.9, 0.9, 0.2, 0.2], (2000, 4))  # alike within a stratum, not between them
+    p = [stats.stratified([(a, 6, b, 3), (c, 4, d, 4)]).p for a, b, c, d in runs]
+    for level in (0.05, 0.2):
+        assert np.mean(np.array(p) <= level) < level + 3 * math.sqrt(level * (1 - level) / len(p))
+
+
 def test_sampling_error_of_a_test_set():
     assert stats.sampling_error(0.05, 10_000) == pytest.approx(0.002179, abs=1e-6)
     with pytest.raises(ValueError, match="divide percent by 100"):
