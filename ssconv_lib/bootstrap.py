@@ -4,16 +4,18 @@ The difference of two errors is a mean over images of values of few kinds (only 
 difference), so drawing images with replacement is drawing how many are of each kind: one multinomial draw. It has
 exactly the distribution that drawing images has, at no cost.
 
-The interval is for other images of the same kind and this network. What another seed would give is not in it.
+The interval is for other images of the same kind and this network. What another seed would give is not in it; what
+another draw of a treatment would give is in that of `over_images_and_draws` alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from .power import smallest_seen
 from .samples import check_fraction
 from .seeds import mixed_seed
 
@@ -113,6 +115,40 @@ def paired_bootstrap_mean(
     exact = _mcnemar(int(counts[kinds == -1].sum()), int(counts[kinds == 1].sum())) if single else float("nan")
     spread = float((points**2 @ counts / n) ** 0.5)  # as it would be if the difference were 0
     return ImageDifference(mean, float(low), float(high), n, p, exact, _detectable(spread, n, level), level)
+
+
+def over_images_and_draws(first: ArrayLike, seconds: ArrayLike | Sequence, *, level: float = 0.95) -> ImageDifference:
+    """What a treatment that is drawn costs, for other images and other draws of it.
+
+    The variance of the mean is the one over images plus the one over draws, which has D - 1 degrees of freedom, so the
+    interval is t's with Satterthwaite's degrees. (What images bring differently in each draw is in both: it is a
+    little wide.) Of a single draw, or draws of the same error, it is `paired_bootstrap_mean`'s, over images.
+
+    Args:
+        first: As in `paired_bootstrap_mean`, and so is seconds.
+        seconds: The draws.
+        level: Of the interval.
+
+    Raises:
+        ValueError: as `paired_bootstrap`.
+    """
+    found = paired_bootstrap_mean(first, seconds, level=level)
+    wrong, second = _answers("first", first).mean(0), _answers("seconds", seconds)
+    by_draw = 100 * (second - wrong).mean(1)  # (D,)
+    if len(second) == 1 or not np.ptp(by_draw):
+        return found
+    by_image = 100 * (second.mean(0) - wrong)  # (N,)
+    over_draws = by_draw.var(ddof=1) / len(second)
+    variance, as_if_0 = (v / found.n + over_draws for v in (by_image.var(), (by_image**2).mean()))
+    df = (len(second) - 1) * (variance / over_draws) ** 2
+    half = float(stats.t.ppf((1 + level) / 2, df)) * variance**0.5
+    return replace(
+        found,
+        low=found.mean - half,
+        high=found.mean + half,
+        p=float(2 * stats.t.sf(abs(found.mean) / variance**0.5, df)),
+        detectable=smallest_seen(as_if_0**0.5, df, POWER, level),
+    )
 
 
 def _answers(name: str, wrong: ArrayLike | Sequence) -> np.ndarray:

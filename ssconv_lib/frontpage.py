@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from .ablation import ALL, KEPT, NEW
+from .ablationanswers import block_text
 from .claims import OWN, shares, verdicts
 from .fieldnets import BOX
 from .files import write_whole
@@ -29,7 +31,7 @@ def lines(tables: Path) -> list[str]:
         _pairs(tables / "03_table3.csv", "Imagenette"),
         _speed(tables / "04_table4.csv"),
         _view(tables / "05_reach.csv"),
-        _wiring(tables / "07_wiring.csv"),
+        _wiring(tables / "06_drops.csv", tables / "07_wiring.csv"),
     ]
     return [line for line in made if line]
 
@@ -73,20 +75,34 @@ def _view(path: Path) -> str:
     )
 
 
-def _wiring(path: Path) -> str:
-    found = _of_laptop(path).drop_duplicates("treatment").set_index("treatment")  # of the first network
-    if not {"zeroed", "other_pi"} <= set(found.index):
-        return ""
-    zeroed, other = found.loc["zeroed"], found.loc["other_pi"]
-    return (
-        f"**Wiring**, one trained {model_text(zeroed['model'])}: zeroing its shuffled channels costs"
-        f" {number(zeroed['drop'])} points ({interval(zeroed['low'], zeroed['high'])}), another permutation"
-        f" {number(other['drop'])} ({interval(other['low'], other['high'])})."
-    )
+def _wiring(drops: Path, wiring: Path) -> str:
+    """What the first network's wiring is worth; what zeroing costs, only beside what as many other channels cost."""
+    of_blocks = _of_laptop(drops)
+    found = pd.concat([_of_laptop(wiring).assign(bn=""), of_blocks[of_blocks["block"] == block_text(ALL)]])
+    found = found[found["network"] == found["network"].iloc[0]] if len(found) else found
+    cost = {(row["treatment"], row["bn"]): row for row in found.to_dict("records")}
+    zeroed = {
+        bn: [number(cost[how, bn]["drop"]) for how in ("zeroed", "others_zeroed")]
+        for bn in (KEPT, NEW)
+        if {("zeroed", bn), ("others_zeroed", bn)} <= set(cost)
+    }
+    said = []
+    if KEPT in zeroed:
+        said.append("zeroing its shuffled channels costs {} points, as many others {}".format(*zeroed[KEPT]))
+        said[0] += (
+            "; with batch norm's statistics estimated anew {} and {}".format(*zeroed[NEW]) if NEW in zeroed else ""
+        )
+    if other := cost.get(("other_pi", "")):
+        ends = interval(other["low"], other["high"])
+        said.append(f"{'A' if said else 'a'}nother permutation costs {number(other['drop'])} points ({ends})")
+    return f"**Wiring**, one trained {model_text(found['model'].iloc[0])}: {'. '.join(said)}." if said else ""
 
 
 def _of_laptop(path: Path) -> pd.DataFrame:
-    found = pd.read_csv(path) if path.exists() else pd.DataFrame({"source": [""], "arm": "", "treatment": "", "n": 0})
+    """A table's rows of laptop; without the file none, with the columns that are looked at."""
+    if not path.exists():
+        return pd.DataFrame(columns=["source", "arm", "n", "model", "network", "block", "treatment", "bn"])
+    found = pd.read_csv(path)
     return found[found["source"].str.startswith("laptop")]
 
 

@@ -4,20 +4,20 @@ import numpy as np
 import pandas as pd
 
 from . import paper, readable
-from .bootstrap import ImageDifference, paired_bootstrap_mean
+from .bootstrap import ImageDifference, over_images_and_draws, paired_bootstrap_mean
 from .judge import verdict_row
 from .usagetables import control_text, networks, pairs
 
-SLIGHT = float(paper.difference(2, "wrn16_4"))  # points; what costs less than that is not what the gain comes from
-PART = 0.1  # of what zeroing costs, all that the shuffled channels are worth; what costs less is a side of them at most
+# Points; what costs less is not what the gain comes from. No share of what zeroing costs: chapter 6 shows that most of
+# that is the shock to batch norm, so a tenth of it may be half of what the channels are worth.
+SLIGHT = float(paper.difference(2, "wrn16_4"))
 POOR = 100 / 3  # percent of error; the answers of a network that is wrong more often change for any reason
 RULES = (
     f"A treatment of the wiring **costs little** if it costs less than {SLIGHT:g} points, the gain of WRN-16-4 in Table"
-    f" 2, or than {100 * PART:g} % of what zeroing the shuffled channels costs, whichever is more (for zeroing itself:"
-    " the first).",
-    "That a network **needs** what a treatment takes away is supported if the 95 % interval of its cost over images"
-    " lies above 0, but only in part if the mean is little; not supported if the interval holds 0 and ends below what"
-    " is little; else nobody can tell.",
+    " 2. (No share of what zeroing costs, which is mostly the shock to batch norm: chapter 6.)",
+    "That a network **needs** what a treatment takes away is supported if the 95 % interval of its cost over images,"
+    " and over draws where there are several, lies above 0, but only in part if the mean is little; not supported if"
+    " the interval holds 0 and ends below what is little; else nobody can tell.",
     "That **moving the image** changes answers more often is supported if the interval of the difference to plain"
     " convolution lies above 0, not supported if it lies below, and else nobody can tell, as also where one of the two"
     f" networks is wrong about more than {POOR:.0f} % of the unmoved images.",
@@ -40,36 +40,24 @@ def verdict_rows(frame: pd.DataFrame) -> list[dict[str, str]]:
 def wiring_verdicts(frame: pd.DataFrame) -> list[dict[str, str]]:
     """For each network that shuffles, what it needs: a row for each of `NEEDS`.
 
-    Slight is what costs less than `SLIGHT` points or than `PART` of what zeroing costs, whichever is more; for zeroing
-    itself, `SLIGHT`. If the 95 % interval over images lies above 0, supported, or in part if the mean is slight; if
-    it doesn't, not supported if it ends below what is slight; else nobody can tell. `RULES` say so to readers.
+    If the 95 % interval over images and draws lies above 0, supported, or in part if the mean is below `SLIGHT`; if it
+    doesn't, not supported if it ends below that; else nobody can tell. `RULES` say so to readers.
 
     Args:
         frame: From `probestudy.probe_frame`.
     """
     rows = []
     for at, answers in networks(frame, "wiring", ["treatment"]):
-        costs = {
-            treatment: paired_bootstrap_mean(answers["intact",], answers[treatment,])
-            for treatment in NEEDS
-            if (treatment,) in answers
-        }
-        worth = costs["zeroed"].mean if "zeroed" in costs else 0.0
-        for treatment, cost in costs.items():
+        for treatment in [how for how in NEEDS if (how,) in answers]:
             claim, subject = NEEDS[treatment]
+            cost = over_images_and_draws(answers["intact",], answers[treatment,])
             low, high = _ends(cost)
-            slight = max(SLIGHT, PART * worth) if treatment != "zeroed" else SLIGHT
-            outcome = _need(cost.mean, low, high, slight)
             before, after = (100 * answers[how,].mean() for how in ("intact", treatment))
             evidence = (
                 f"{subject} takes the error from {before:.2f} to {after:.2f} %, by {_points(cost.mean, low, high)}"
+                f" points{_images(cost, len(answers[treatment,]))}; less than {SLIGHT:g} is little"
             )
-            evidence += f" points{_images(cost)}"
-            if (draws := len(answers[treatment,])) > 1:
-                evidence += f", in the mean over {draws} draws"
-            if treatment != "zeroed" and worth > 0:
-                evidence += f"; zeroing costs {worth:.2f}, so less than {slight:.2f} is little"
-            rows.append(verdict_row(claim, _where(at), evidence, outcome))
+            rows.append(verdict_row(claim, _where(at), evidence, _need(cost.mean, low, high, SLIGHT)))
     return rows
 
 
@@ -119,11 +107,12 @@ def _ends(one: ImageDifference) -> tuple[float, float]:
     return -most, most
 
 
-def _images(one: ImageDifference) -> str:
-    """How many images there were, and what could have been seen on them."""
+def _images(one: ImageDifference, draws: int = 1) -> str:
+    """How many images there were, and draws if several, and what could have been seen on them."""
+    over = f", over {one.n:,} images" + (f" and {draws} draws" if draws > 1 else "")
     if one.degenerate:
-        return f", over {one.n:,} images, none of which is answered differently"
-    return f", over {one.n:,} images, where {one.detectable:.2f} points could have been seen (80 % power)"
+        return f"{over}, none of which is answered differently"
+    return f"{over}, where {one.detectable:.2f} points could have been seen (80 % power)"
 
 
 def _points(mean: float, low: float, high: float) -> str:

@@ -1,7 +1,8 @@
 """Chapter 7's tables of trained networks: what treating the wiring costs, and conv against ss on other images.
 
-Every interval is a paired bootstrap over the test images: for other images of the kind and these networks. What another
-seed would give is not in it, so each network, or pair of one seed, has rows of its own.
+Every interval is a paired bootstrap over the test images: for other images of the kind and these networks. Where a
+treatment is drawn several times it is over draws as well (`bootstrap.over_images_and_draws`). What another seed would
+give is not in it, so each network, or pair of one seed, has rows of its own.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pandas as pd
 
 from . import readable
 from .ablation import TREATMENT_TEXT
-from .bootstrap import INTERVAL, paired_bootstrap_mean
+from .bootstrap import INTERVAL, over_images_and_draws, paired_bootstrap_mean
 from .controlarms import CONTROL_TEXT
 from .tables import DATA
 
@@ -63,7 +64,7 @@ def wiring_table(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each network that shuffles and treatment, "intact" first: error (%), drop (points of error above the
         intact network, in the mean over draws) and `drop_sd`, its sd over draws (nan of one), low and high (95 % over
-        images, for these draws), detectable (a drop seen with 80 % power), n (images), draws.
+        images and draws), detectable (a drop seen with 80 % power), n (images), draws.
     """
     rows = []
     for at, answers in networks(frame, "wiring", ["treatment"]):
@@ -155,7 +156,7 @@ def _cost(reference: np.ndarray, wrong: np.ndarray, *, known: bool) -> dict[str,
     errors = 100 * wrong.mean(1)
     row = {"error": errors.mean(), "n": wrong.shape[1], "draws": len(errors)}
     if known:
-        cost = paired_bootstrap_mean(reference, wrong)
+        cost = over_images_and_draws(reference, wrong)
         row |= {"drop": cost.mean, "drop_sd": errors.std(ddof=1) if len(errors) > 1 else float("nan")}
         row |= cost.interval
     return row

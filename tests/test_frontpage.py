@@ -76,3 +76,39 @@ def test_the_speed_is_that_of_one_machine(tmp_path):
     (line,) = frontpage.lines(tmp_path)
     assert "on A, torch 2: 1.00 times" in line
     assert "takes 1.10 times" in line
+
+
+DROPS = [
+    ("all blocks", "zeroed", "kept", 14.63),
+    ("all blocks", "zeroed", "re-estimated", 2.154),
+    ("all blocks", "others_zeroed", "kept", 6.937),
+    ("all blocks", "others_zeroed", "re-estimated", 1.1133),
+    ("conv2_1", "zeroed", "kept", 99.0),
+]
+
+
+def wiring_line(folder, drops=DROPS, wired=(("zeroed", 14.63, 13.8, 15.5), ("other_pi", 1.15, 0.672, 1.628))):
+    """The line on wiring, of tables with these rows, and with those of other networks and profiles around them."""
+    of = {"source": "laptop (CIFAR-10)", "model": "wrn10_2", "network": "a"}
+    around = [{"source": "gpu (CIFAR-10)"}, {"network": "b"}]
+    rows = [{**of, **dict(zip(("block", "treatment", "bn", "drop"), row, strict=True))} for row in drops]
+    rows += [{**row, **other, "drop": 77.0} for other in around for row in rows]
+    pd.DataFrame(rows, columns=[*of, "block", "treatment", "bn", "drop"]).to_csv(folder / "06_drops.csv")
+    rows = [{**of, **dict(zip(("treatment", "drop", "low", "high"), row, strict=True))} for row in wired]
+    rows += [{**row, **other, "drop": 77.0} for other in around for row in rows]
+    pd.DataFrame(rows, columns=[*of, "treatment", "drop", "low", "high"]).to_csv(folder / "07_wiring.csv")
+    return "".join(frontpage.lines(folder))
+
+
+def test_what_zeroing_costs_stands_beside_its_control(tmp_path):
+    zeroing = "zeroing its shuffled channels costs 14.63 points, as many others 6.94"
+    anew = "; with batch norm's statistics estimated anew 2.15 and 1.11"
+    other = "nother permutation costs 1.15 points (0.67 to 1.63)."
+    start = "**Wiring**, one trained WRN-10-2: "
+    assert wiring_line(tmp_path) == f"{start}{zeroing}{anew}. A{other}"
+    assert wiring_line(tmp_path, wired=[]) == f"{start}{zeroing}{anew}."
+    assert wiring_line(tmp_path, DROPS[:3]) == f"{start}{zeroing}. A{other}"
+    assert wiring_line(tmp_path, DROPS[:2]) == f"{start}a{other}", "without its control it isn't told"
+    (tmp_path / "06_drops.csv").unlink()
+    assert "".join(frontpage.lines(tmp_path)) == f"{start}a{other}"
+    assert wiring_line(tmp_path, DROPS[:2], wired=[]) == ""
