@@ -60,8 +60,8 @@ data = pd.DataFrame([{"treatment": how, "mean": of[0].mean().item()} for how, of
 chapter.figure(figure, data, "treatments", caption=False)
 
 # %% [markdown]
-# - **As many others zeroed**: what Eq. 5 costs beyond that is due to the shuffle.
-# - **Un-shuffled**: each value stays, in its own place; the view from afar is gone.
+# - **As many others zeroed**: only what Eq. 5 costs beyond that can be due to the shuffle.
+# - **Un-shuffled**: each value in its own place; the view from afar is gone.
 # - **The channel's mean**: a view from afar without places.
 # - **Another π**, or a fresh one in each forward: scattered as before, but to places unknown to the weights.
 #
@@ -93,11 +93,11 @@ if len(table):
 chapter.missing("ablation")
 
 # %% [markdown]
-# On the generated task, all blocks zeroed or un-shuffled leave a network at chance: what the task needs comes in
-# through the shuffled channels alone. Of one block, most of the drop is a shock to batch norm {cite:p}`ioffe2015batch`:
-# with new statistics (and against the intact network with new ones) far less is left, since other blocks still see far.
-# Another permutation costs next to nothing, even a fresh one in every forward: values must come from afar, never mind
-# where. WRN-10-2 on CIFAR-10 (`laptop`) is alike, but there another permutation does cost a little. All blocks at once:
+# On the generated task (`quick`, November 2026) all blocks zeroed or un-shuffled leave a network at chance. Of one block,
+# most of the drop is a shock to batch norm {cite:p}`ioffe2015batch`: with new statistics, of the intact network as well,
+# far less is left, since other blocks still see far. Another permutation costs next to nothing, even a fresh one each
+# forward: values must come from afar, anywhere. Of WRN-10-2 on CIFAR-10 (`laptop`) most of the drop is that
+# shock, too. But nothing comes near chance, and another permutation costs more than the paper's gain. All blocks at once:
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]
