@@ -43,6 +43,7 @@ NARROWER_BY = {  # α, of the networks in which the channels that it would shuff
     "long_range_narrow0625": 0.0625,
     "long_range_narrow25": 0.25,
 }
+FEW = 4  # pairs; of 3, the sd's 95 % interval goes from half of it to six times as much
 _SETTING = ["profile", "data", "size", "distance", "base"]
 
 
@@ -52,10 +53,13 @@ class Group(NamedTuple):
     Attributes:
         labels: source, model (the plain network), alpha, and of generated data size and distance.
         arms: The runs of each arm, in the order of `CONTROL_TEXT`.
+        pooled_sd: Of the paired differences to conv, over all arms and α of this network on this data; nan if no arm
+            has two pairs.
     """
 
     labels: dict[str, object]
     arms: dict[str, pd.DataFrame]
+    pooled_sd: float = float("nan")
 
     def solved(self, arm: str) -> tuple[int, int]:
         """How many of an arm's runs solved the generated task, of how many."""
@@ -66,6 +70,15 @@ class Group(NamedTuple):
         errors = [by_seed(self.arms[arm]) for arm in (first, second)]
         shared = errors[0].index.intersection(errors[1].index)
         return stats.paired_difference(errors[0][shared], errors[1][shared], level) if len(shared) else None
+
+    def detectable(self, measured: stats.Difference) -> float:
+        """The true difference that so many pairs see with 80 % power; of less than `FEW`, by the pooled sd.
+
+        By their own where there is no pooled one; nan where the pairs have no spread to judge by.
+        """
+        if measured.degenerate or measured.n >= FEW or self.pooled_sd != self.pooled_sd:
+            return measured.detectable()
+        return stats.detectable(self.pooled_sd, measured.n, level=measured.level)
 
 
 def arm_of(model: str, alpha: float, control: str) -> str:
@@ -99,13 +112,26 @@ def groups(frame: pd.DataFrame) -> Iterator[Group]:
         if len(lengths := sorted(of_setting["epochs"].unique().tolist())) > 1:
             raise ValueError(f"the runs of {setting[-1]} have {lengths} epochs: compare arms of one schedule")
         _, data, size, distance, model = setting
+        sd = _pooled_sd(of_setting)
         for alpha in [a for a in sorted(of_setting["own"].unique()) if a > 0] or [0.0]:
             runs = of_setting[of_setting["own"].isin([0.0, alpha])]
             labels = {"source": source(runs), "model": model, "alpha": float(alpha)}
             if data == "longrange":
                 labels |= {"size": int(size), "distance": int(distance)}
             there = sorted(runs["arm"].unique(), key=_place)
-            yield Group(labels, {arm: runs[runs["arm"] == arm] for arm in there})
+            yield Group(labels, {arm: runs[runs["arm"] == arm] for arm in there}, sd)
+
+
+def _pooled_sd(of_setting: pd.DataFrame) -> float:
+    """The sd of the differences to conv within arms, each arm at each α weighed by its degrees of freedom."""
+    plain = of_setting["arm"] == "conv"
+    conv, squares, df = by_seed(of_setting[plain]), 0.0, 0
+    for _, runs in of_setting[~plain].groupby(["arm", "own"]):
+        differences = (conv - by_seed(runs)).dropna()
+        if len(differences) > 1:
+            squares += float(((differences - differences.mean()) ** 2).sum())
+            df += len(differences) - 1
+    return (squares / df) ** 0.5 if df else float("nan")
 
 
 def _place(arm: str) -> list[int]:

@@ -117,8 +117,9 @@ def paired_arms(frame: pd.DataFrame, reference: str = "conv") -> pd.DataFrame:
     Returns:
         source, model, alpha, arm, n (pairs; of the reference runs), error with error_sd, difference (reference minus
         arm: positive if the arm has less error) with difference_sd, low and high, p, that after Holm's correction,
-        detectable (seen with 80 % power), verdict, and note (why there is no interval). The verdict goes by the
-        corrected p at 5 %. A group without the reference is left out.
+        detectable (seen with 80 % power; below `controlarms.FEW` pairs by the sd pooled over all arms' differences to
+        conv), verdict, and note (why there is no interval). The verdict goes by the corrected p at 5 %. A group without
+        the reference is left out.
     """
     rows = []
     for group in groups(frame):
@@ -131,12 +132,14 @@ def paired_arms(frame: pd.DataFrame, reference: str = "conv") -> pd.DataFrame:
         start = {**group.labels, "arm": arm_text(reference), "n": len(errors)}
         rows.append({**start, "error": summary.mean, "error_sd": summary.sd})
         for (arm, measured), p in zip(compared.items(), corrected, strict=True):
-            row = _compared(by_seed(group.arms[arm]), errors, measured, p)
+            row = _compared(group, by_seed(group.arms[arm]), errors, measured, p)
             rows.append({**group.labels, "arm": arm_text(arm), **row})
     return pd.DataFrame(rows)
 
 
-def _compared(of_arm: pd.Series, errors: pd.Series, measured: stats.Difference | None, p: float) -> dict[str, object]:
+def _compared(
+    group: Group, of_arm: pd.Series, errors: pd.Series, measured: stats.Difference | None, p: float
+) -> dict[str, object]:
     """One arm's numbers; of its runs only those with a partner, unless none has one."""
     if measured is None:
         return {"n": 0, "error": float(of_arm.mean()), "error_sd": float(of_arm.std()), "note": "no seed in common"}
@@ -152,7 +155,7 @@ def _compared(of_arm: pd.Series, errors: pd.Series, measured: stats.Difference |
         "high": measured.high if known else empty,
         "p": measured.p,
         "p, Holm": p,
-        "detectable": measured.detectable(),
+        "detectable": group.detectable(measured),
         "verdict": _words(measured, p),
         "note": measured.degenerate,
     }

@@ -150,6 +150,55 @@ def test_paired_arms_is_the_difference_by_seed_with_holms_correction():
     assert table.loc[arm_text("zeroed"), "verdict"] == "cannot tell"
 
 
+def few(*, pairs=3):
+    """Of ss 6 pairs, of two others a few, one of which happens to vary little; and an arm at another α."""
+    arms = {"ss": [0.5, -0.4, 0.3, 0.6, -0.2, 0.4], "fresh": [0.1, 0.11, 0.12], "mean": [0.7, -0.5, 0.1]}
+    gains = {arm: np.array(values[: None if arm == "ss" else pairs]) for arm, values in arms.items()}
+    rows = run_rows("wrn10_2", 0.0, "none", SEEDS, "cifar10")
+    for arm, gain in gains.items():
+        control = "none" if arm == "ss" else arm
+        rows += run_rows("wrn10_2", 0.06, control, SEEDS[: len(gain)] - gain, "cifar10")
+    other = np.array([0.9, -0.9])
+    rows += run_rows("wrn10_2", 0.25, "none", SEEDS[:2] - other, "cifar10")
+    return pd.DataFrame(rows), [*gains.values(), other]
+
+
+def test_what_few_pairs_could_have_seen_goes_by_the_sd_of_all():
+    frame, gains = few()
+    squares = sum(((values - values.mean()) ** 2).sum() for values in gains)
+    pooled = (squares / sum(len(values) - 1 for values in gains)) ** 0.5
+    table = paired_arms(frame).set_index(["alpha", "arm"])
+    fresh, mean, ss = (table.loc[(0.06, arm_text(arm))] for arm in ("fresh", "mean", "ss"))
+    assert fresh["detectable"] == mean["detectable"] == pytest.approx(stats.detectable(pooled, 3))
+    assert fresh["difference_sd"] == pytest.approx(0.01), "its own, by which .05 points would be seen"
+    assert ss["detectable"] == pytest.approx(stats.paired_difference(gains[0], np.zeros(6)).detectable())
+    assert table.loc[(0.25, arm_text("ss")), "detectable"] == pytest.approx(stats.detectable(pooled, 2))
+    against = paired_arms(frame, "ss").set_index(["alpha", "arm"])
+    assert against.loc[(0.06, arm_text("fresh")), "detectable"] == fresh["detectable"]
+    without_conv = frame[(frame["alpha"] == 0.06) & (frame["control"] != "mean")]
+    own = stats.paired_difference(gains[1], gains[0][:3]).detectable()
+    of = paired_arms(without_conv, "ss").set_index("arm")
+    assert of.loc[arm_text("fresh"), "detectable"] == pytest.approx(own), "there is no other sd"
+
+
+def test_four_pairs_stand_for_themselves():
+    frame = real({"ss": 0.3, "mean": 0.05})
+    frame = frame[(frame["control"] != "mean") | (frame["seed"] < 4)]
+    row = paired_arms(frame).set_index("arm").loc[arm_text("mean")]
+    own = frame[frame["control"] == "mean"].sort_values("seed")["error"].to_numpy()
+    assert row["detectable"] == pytest.approx(stats.paired_difference(SEEDS[:4], own).detectable())
+
+
+def test_a_verdict_of_few_pairs_names_what_they_could_have_seen():
+    frame, _ = few()
+    frame = pd.concat([frame, frame[frame["control"] == "fresh"].assign(alpha=0.25)])
+    rows = [row for row in verdicts([frame]) if "α = 1/4" in row["where"]]
+    seen = paired_arms(frame).set_index(["alpha", "arm"]).loc[(0.25, arm_text("ss")), "detectable"]
+    assert rows and all(
+        f"n = 2 pairs, detectable {seen:.2f} by the sd over all arms)" in row["evidence"] for row in rows
+    )
+
+
 def test_what_only_many_arms_bring_is_not_called_better():
     frame = real({"ss": 0.0, "fresh": 0.0, "zeroed": 0.0, "mean": 0.04})
     row = paired_arms(frame).set_index("arm").loc[arm_text("mean")]
