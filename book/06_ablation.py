@@ -93,11 +93,12 @@ if len(table):
 chapter.missing("ablation")
 
 # %% [markdown]
-# On the generated task (`quick`, November 2026) all blocks zeroed or un-shuffled leave a network at chance. Of one block,
-# most of the drop is a shock to batch norm {cite:p}`ioffe2015batch`: with new statistics, of the intact network as well,
-# far less is left, since other blocks still see far. Another permutation costs next to nothing, even a fresh one each
-# forward: values must come from afar, anywhere. Of WRN-10-2 on CIFAR-10 (`laptop`) most of the drop is that
-# shock, too. But nothing comes near chance, and another permutation costs more than the paper's gain. All blocks at once:
+# On the generated task (`quick`, November 2026) all blocks zeroed or un-shuffled leave a network at chance. Of one
+# block, most of the drop is a shock to batch norm {cite:p}`ioffe2015batch`: with new statistics, of the intact
+# network as well, far less is left, since other blocks still see far. Another permutation costs next to nothing, even
+# a fresh one each forward: values must come from anywhere afar. Of WRN-10-2 on CIFAR-10 (`laptop`) most of the drop
+# is that shock, too. But nothing comes near chance, and another permutation costs more than the paper's gain. All
+# blocks at once:
 
 # %%
 found = chapter.probe_evidence("ablation") or [own]
