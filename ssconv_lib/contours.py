@@ -69,23 +69,28 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def runs(frame: pd.DataFrame) -> Figure:
-    """Draw every run's error, a row for each network and α, and profile if there are several; chance is 50 %."""
+    """Draw every run's error, a row for each network and α, and profile if there are several; chance is 50 %.
+
+    At the right how many runs follow the contour: a mean would be where no run is.
+    """
     arms = list(frame.groupby(["profile", "model", "alpha"], sort=False))
     several = frame["profile"].nunique() > 1
     figure, ax = plt.subplots(figsize=(WIDTH, 1.4 + 0.42 * len(arms)))
     ax.axvline(50, color=GREY, lw=1, ls="--")
     above = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}  # the line would cross it below
     ax.text(50, 1.01, "chance", **above, fontsize=8, color=GREY)
+    ax.text(1.02, 1.01, "solved", transform=ax.transAxes, va="bottom", fontsize=8, color=GREY)
     names = []
     for place, ((profile, model, alpha), of) in enumerate(arms):
         colour = BLUE if alpha else GREY
         heights = place + 0.1 * (of["seed"].rank() - (len(of) + 1) / 2)
         ax.scatter(of["error"], heights, s=26, color=colour, ec="white", lw=0.5, zorder=3)
-        ax.scatter([of["error"].mean()], [place], marker="|", s=260, lw=2, color=colour)
+        right = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8.5, "color": colour}
+        ax.text(1.02, place, "{} of {}".format(*solved(of["error"])), **right)
         name = f"{_network(model)}, " + (f"α = {alpha_text(alpha)}" if alpha else "conv")
         names.append(f"{name} ({profile})" if several else name)
     ax.set_yticks(range(len(arms)), names)
-    ax.set(ylim=(len(arms) - 0.5, -0.8), xlim=(0, 60), xlabel="test error (%): a point a run, the bar their mean")
+    ax.set(ylim=(len(arms) - 0.5, -0.8), xlim=(-3, 60), xlabel="test error (%), a point a run")
     figure.suptitle("Pathfinder: who follows the contour?", x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 

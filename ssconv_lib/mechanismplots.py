@@ -23,6 +23,9 @@ LABEL = 8.5
 def distances(table: pd.DataFrame) -> Figure:
     """Draw the error of every run over the distance: a panel for each depth and size, a colour for each α.
 
+    Distances stand side by side, in columns of one width: to scale there would be no room for the runs of a distance
+    between it and a border half a pixel before it.
+
     Args:
         table: From `mechanismtables.cells`, of one profile.
 
@@ -35,19 +38,19 @@ def distances(table: pd.DataFrame) -> Figure:
         len(panels), 1, figsize=(WIDTH, 0.9 + 2.35 * len(panels)), squeeze=False, sharex=True, sharey=True
     )
     shown = sorted(table["distance"].unique())
-    gap = min(np.diff(shown), default=1)
     for (head, of), ax in zip(panels, axes[:, 0], strict=True):
         for number, alpha in enumerate(alphas):
-            shift = 0.72 * gap * ((number + 0.5) / len(alphas) - 0.5)
+            shift = 0.72 * ((number + 0.5) / len(alphas) - 0.5)
             rows = of[of["alpha"] == alpha]
             for row in rows.itertuples():
-                x = row.distance + shift + _spread(len(row.errors), 0.5 * gap / len(alphas))
+                x = shown.index(row.distance) + shift + _spread(len(row.errors), 0.6 / len(alphas))
                 style = {"color": colours[alpha], "s": 24, "zorder": 3, "lw": 0.5, "ec": "white"}
                 ax.scatter(x, row.errors, **style, clip_on=False)
         _levels(ax, labelled=ax is axes[0, 0])
-        _border_line(ax, of["border"].iloc[0], shown, gap)
+        _border_line(ax, of["border"].iloc[0], shown)
         ax.set_title(head, fontsize=9.5, pad=14)
-        ax.set(ylim=(-3, 62), yticks=(0, 25, 50), xticks=shown, xlim=(shown[0] - 0.55 * gap, shown[-1] + 0.55 * gap))
+        ax.set(ylim=(-3, 62), yticks=(0, 25, 50), xlim=(-0.5, len(shown) - 0.5))
+        ax.set_xticks(range(len(shown)), shown)
     axes[-1, 0].set_xlabel(_distance_label(table))
     figure.supylabel("test error (%)", fontsize=10)
     figure.suptitle("Plain and shuffling networks over the distance of the patches", **_HEAD)
@@ -113,12 +116,11 @@ def _border_text(limit: int, shown: Sequence[int]) -> str:
     return f"from {limit} px on no unit of the plain network reaches both"
 
 
-def _border_line(ax: Axes, limit: int, shown: Sequence[int], gap: float) -> None:
-    """A line half a gap before the border: at the border itself it would cut through a column's runs."""
+def _border_line(ax: Axes, limit: int, shown: Sequence[int]) -> None:
+    """A line between the last distance before the border and the first from it on."""
     beyond = sum(distance < limit for distance in shown)
-    at = shown[-1] + 0.55 * gap if beyond == len(shown) else shown[0] - 0.55 * gap
+    at = beyond - 0.5
     if 0 < beyond < len(shown):
-        at = limit - 0.5 * gap
         ax.axvline(at, color=VERMILION, lw=1.6, zorder=1)
     text = {"transform": ax.get_xaxis_transform(), **_border_style(beyond, shown)}
     ax.text(at, 1.01, _border_text(limit, shown), **text)

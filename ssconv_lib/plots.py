@@ -27,7 +27,7 @@ def alpha_sweep(
         frame: The runs, from `study.frame`.
         summary: From `sweeps.sweep_summary`.
         curves: For each model the fit of `sweeps.fitted_curve`, or None.
-        solved: Write above each α how many of its runs solved the task, and where chance is.
+        solved: In place of the mean write above each α how many of its runs solved the task, and where chance is.
     """
     models = list(summary["model"].unique())
     near = {model: sweeps.near_best(summary[summary["model"] == model]) for model in models}
@@ -38,6 +38,8 @@ def alpha_sweep(
         of, runs = summary[summary["model"] == model], frame[frame["model"] == model]
         for ax in row:
             _draw_sweep(ax, runs, of, curves.get(model))
+            if not solved:  # of runs that solve it or don't, the mean is where none is
+                _draw_means(ax, of)
         row[0].set(ylabel="test error (%)", title=f"{model_text(model)}: error over α")
         if solved:
             _mark_solved(row[0], of)
@@ -57,10 +59,13 @@ def _draw_sweep(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame, curve: pd.D
         ax.fill_between(curve["x"], curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
         ax.plot(curve["x"], curve["fit"], color=BLUE, lw=1.5, label="fitted curve, 95 % interval")
     ax.scatter(runs["alpha"].map(places) + _jitter(runs["seed"]), runs["error"], s=26, color=GREY, label="one run")
-    several = summary[summary["n"] > 1]  # of one run the mean is the run
-    ax.scatter(several["alpha"].map(places), several["mean"], marker="_", s=420, lw=2, color=BLUE, label="mean")
     ax.set_xticks([*places.values()], [alpha_text(alpha) for alpha in places])
     ax.set(xlabel="α, fraction of channels shuffled", xlim=(-0.6, len(places) - 0.4))
+
+
+def _draw_means(ax: Axes, summary: pd.DataFrame) -> None:
+    places = [place for place, n in enumerate(summary["n"]) if n > 1]  # of one run the mean is the run
+    ax.scatter(places, summary["mean"].iloc[places], marker="_", s=420, lw=2, color=BLUE, label="mean")
 
 
 def _zoom(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame, alphas: list[float]) -> None:

@@ -11,6 +11,7 @@ from ssconv_lib.judge import COLUMNS
 from ssconv_lib.plan import load_profile
 
 PLAIN, BETTER = [48.0, 50.0, 49.0, 51.0], [30.0, 33.0, 31.0, 34.0]
+FAR, NEAR = [50.0, 49.0, 51.0, 50.0], [1.0, 2.0, 0.5, 3.0]
 PROFILE = """
 title = "a test"
 hardware = "any"
@@ -58,23 +59,24 @@ def test_the_table_counts_the_runs_that_follow_the_contour():
     assert contours.table(FRAME[:0]).empty
 
 
-def test_the_figure_shows_every_run_in_its_row_and_the_mean():
-    (ax,) = contours.runs(FRAME).axes
+def test_the_figure_shows_every_run_in_its_row_and_how_many_follow_the_contour():
+    frame = records({0.0: PLAIN, 0.0625: NEAR[:3] + FAR[:1]})
+    (ax,) = contours.runs(frame).axes
     assert [tick.get_text() for tick in ax.get_yticklabels()] == [f"{NAME}, conv", f"{NAME}, α = 1/16"]
     points = [one.get_offsets() for one in ax.collections]
-    for place, errors in enumerate((PLAIN, BETTER)):
-        assert sorted(points[2 * place][:, 0]) == sorted(errors)
-        assert (abs(points[2 * place][:, 1] - place) < 0.5).all()
-        assert points[2 * place + 1].tolist() == [[np.mean(errors), place]]
+    assert len(points) == 2, "a mean would be where no run is"
+    for place, errors in enumerate((PLAIN, NEAR[:3] + FAR[:1])):
+        assert sorted(points[place][:, 0]) == sorted(errors)
+        assert (abs(points[place][:, 1] - place) < 0.5).all()
+    assert [text.get_text() for text in ax.texts[2:]] == ["0 of 4", "3 of 4"]
+    assert [text.get_position()[1] for text in ax.texts[2:]] == [0, 1]
+    assert ax.get_xlim()[0] < -1, "a run without an error stands clear of the axis"
 
 
 def test_the_rows_of_several_profiles_are_told_apart():
     (ax,) = contours.runs(pd.concat([FRAME, FRAME.assign(profile="gpu")])).axes
     names = [tick.get_text() for tick in ax.get_yticklabels()]
     assert names == [f"{NAME}, {arm} ({profile})" for profile in ("laptop", "gpu") for arm in ("conv", "α = 1/16")]
-
-
-FAR, NEAR = [50.0, 49.0, 51.0, 50.0], [1.0, 2.0, 0.5, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_examples_are_the_studys_images_a_class_a_row(tmp_path):
 
 def test_chance_is_named_above_its_line():
     (ax,) = contours.runs(FRAME).axes
-    (name,) = ax.texts
+    name = ax.texts[0]
     assert name.get_text() == "chance"
     assert ax.lines[0].get_xdata()[0] == 50
     ax.figure.canvas.draw()

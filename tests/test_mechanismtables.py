@@ -216,23 +216,28 @@ def style():
 def test_the_figure_shows_every_run_and_the_border_between_two_columns(style):
     table = mechanismtables.cells(pd.concat([FOUR, THREE]))
     three, four = mechanismplots.distances(table).axes
+    columns = [int(label.get_text()) for label in four.get_xticklabels()]
+    assert columns == sorted(table["distance"].unique())
     for ax, frame in ((three, THREE), (four, FOUR)):
         drawn = np.concatenate([points.get_offsets() for points in ax.collections])
         assert sorted(drawn[:, 1]) == sorted(frame["error"])
-        nearest = np.array(sorted(frame["distance"].unique()))
-        assert set(nearest[abs(drawn[:, 0, None] - nearest).argmin(1)]) == set(nearest)
+        assert {columns[round(x)] for x in drawn[:, 0]} == set(frame["distance"])
     (line,) = [line for line in four.lines if line.get_linestyle() == "-"]
-    assert line.get_xdata()[0] == 17.5
+    assert line.get_xdata()[0] == columns.index(18) - 0.5
     assert "from 18 px on" in four.texts[-1].get_text()
     colours = {tuple(points.get_facecolor()[0]) for points in four.collections}
     assert len(colours) == FOUR["alpha"].nunique()
 
 
-def test_the_border_stands_beside_its_own_distance_not_in_the_middle_of_a_gap(style):
-    frame = runs({(distance, 0.0): [50.0] for distance in (8, 18, 21)})
+@pytest.mark.parametrize("distances", [(8, 18, 21), (17, 18, 40), (8, 17, 30)])
+def test_the_border_parts_the_distances_that_a_unit_reaches_from_the_others(style, distances):
+    """Whatever the gaps: one pixel before the border a unit still reaches both."""
+    frame = runs({(distance, alpha): [50.0] * 9 for distance in distances for alpha in (0.0, 1 / 32, 1 / 16, 1 / 4)})
     (ax,) = mechanismplots.distances(mechanismtables.cells(frame)).axes
     (line,) = [line for line in ax.lines if line.get_linestyle() == "-"]
-    assert line.get_xdata()[0] == 18 - 3 / 2
+    drawn = np.concatenate([points.get_offsets() for points in ax.collections])[:, 0]
+    reached = sum(distance < 18 for distance in distances)
+    assert (drawn < line.get_xdata()[0]).sum() == 4 * 9 * reached
 
 
 def test_each_panel_of_the_map_has_its_own_alphas(style):
@@ -253,7 +258,7 @@ def test_columns_of_neighbouring_distances_do_not_overlap(style):
     table = mechanismtables.cells(FOUR)
     (ax,) = mechanismplots.distances(table).axes
     drawn = np.concatenate([points.get_offsets() for points in ax.collections])[:, 0]
-    assert (abs(drawn[:, None] - np.array([12, 17, 18])).min(1) < 0.5).all()
+    assert (abs(drawn[:, None] - np.arange(3)).min(1) < 0.5).all()
 
 
 def test_the_map_counts_the_runs_solved(style):

@@ -32,8 +32,7 @@ def points(axes):
 def test_the_sweep_shows_every_run_and_counts_what_is_solved():
     figure = plots.alpha_sweep(SWEEP, sweeps.sweep_summary(SWEEP), {}, solved=True)
     (axes,) = figure.axes
-    shown = points(axes)
-    assert set(SWEEP["error"]) <= set(shown[:, 1].round(6))
+    assert sorted(points(axes)[:, 1].round(6)) == sorted(SWEEP["error"]), "and no mean, where no run is"
     texts = [text.get_text().split("\n")[0] for text in axes.texts]
     assert texts == ["0 of 3", "2 of 3", "0 of 3"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1/8", "1"]
@@ -44,6 +43,7 @@ def test_the_sweep_draws_the_curve_it_is_given():
     frame = runs({a: [10 + a, 10.5 + a, 9.5 + a] for a in (0.0, 0.02, 0.04, 0.06, 0.1)})
     curve = sweeps.fitted_curve(frame)
     figure = plots.alpha_sweep(frame, sweeps.sweep_summary(frame), {"wrn10_2": curve})
+    assert len(points(figure.axes[0])) == len(frame) + 5 + 1, "of real images the means, too, and the band"
     (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(curve)]
     assert np.allclose(line.get_ydata(), curve["fit"])
 
