@@ -87,7 +87,7 @@ def runs(frame: pd.DataFrame) -> Figure:
         ax.scatter(of["error"], heights, s=26, color=colour, ec="white", lw=0.5, zorder=3)
         right = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 8.5, "color": colour}
         ax.text(1.02, place, "{} of {}".format(*solved(of["error"])), **right)
-        name = f"{_network(model)}, " + (f"α = {alpha_text(alpha)}" if alpha else "conv")
+        name = f"{network_text(model)}, " + (f"α = {alpha_text(alpha)}" if alpha else "conv")
         names.append(f"{name} ({profile})" if several else name)
     ax.set_yticks(range(len(arms)), names)
     ax.set(ylim=(len(arms) - 0.5, -0.8), xlim=(-3, 60), xlabel="test error (%), a point a run")
@@ -113,12 +113,12 @@ def claims(frame: pd.DataFrame) -> list[dict[str, str]]:
                 f"With shuffling solved: {stats.proportion(*ss)}; without: {stats.proportion(*plain)}; Fisher's exact p"
                 f" = {p:.2g}. All against none could be told from {runs_a_side()} runs a side on."
             )
-            claim = f"Shuffling helps {_network(model)} to follow a contour (α = {alpha_text(alpha)})"
+            claim = f"Shuffling helps {network_text(model)} to follow a contour (α = {alpha_text(alpha)})"
             rows.append(verdict_row(claim, f"Not in the paper; {source(of)}", evidence, outcome))
     return rows
 
 
-def _network(model: str) -> str:
+def network_text(model: str) -> str:
     """A network's name; those of the generated task have one that names it, and here the images are others."""
     depth = depth_of(model)
     return f"a CNN of {depth} layers" if depth else model_text(model)

@@ -12,6 +12,13 @@ WHERE = "Not in the paper"
 FAILS = "Beyond its theoretical receptive field, plain convolution fails"
 MORE_OFTEN = "At one distance, plain networks that see both patches solve the task more often than those that don't"
 HALF = 0.5
+RULES = (
+    "That plain convolution **fails beyond its border** is supported if no run there solves the task and the interval"
+    " of that share ends below a half, not supported if one does. There is no p: those runs' patches are also further"
+    " apart.",
+    "That networks which **see both patches** solve it more often is told among runs on images of one size with patches"
+    " at one distance, by an exact test stratified by both (two-sided, 5 %).",
+)
 
 
 def runs_a_side(level: float = 0.05) -> int:
@@ -22,13 +29,9 @@ def runs_a_side(level: float = 0.05) -> int:
 def border_claims(table: pd.DataFrame) -> list[dict[str, str]]:
     """What plain convolution does on either side of its border: two rows for each profile.
 
-    That it fails beyond the border follows from what a unit sees, and the runs are a check: "supported" if none beyond
-    it solves the task and the interval of that share ends below a half; "not supported" if one does; else "cannot
-    tell". There is no p: runs beyond the border are also those with patches further apart.
-
-    That it is the border which counts is judged among runs on images of one size with patches at one distance, by the
-    exact test stratified by both (5 %, two-sided): "supported" if networks that reach both patches solve it more often,
-    "not supported" if less often, else "cannot tell", as where no size and distance has runs on both sides.
+    That it fails beyond the border follows from what a unit sees, and the runs are a check. That it is the border which
+    counts needs a comparison of like with like. `RULES` say how both are judged; else nobody can tell, as where no size
+    and distance has runs on both sides.
 
     Args:
         table: From `mechanismtables.cells`.

@@ -68,7 +68,8 @@ def number(value: object) -> str:
     return str(value)
 
 
-def _p_value(p: float) -> str:
+def p_text(p: float) -> str:
+    """A p value to three decimals; empty where there is none."""
     return "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -106,7 +107,7 @@ def plain(text: str) -> str:
 
 
 _NOT_SHOWN = ("high", "gain_high", "sentence", "unmatched", "best, selected on test")  # these are in the CSV alone
-_FORMATS = {"alpha": alpha_text, "p": _p_value, "p, Holm": _p_value, "model": model_text}
+_FORMATS = {"alpha": alpha_text, "p": p_text, "p, Holm": p_text, "model": model_text}
 
 
 def _plus_minus(mean: float, sd: float) -> str:
