@@ -122,9 +122,9 @@ display(beyondwords.who_solves(solved))
 # What brings values from far away in one step can solve the task. It is not a matter of reach alone: in three layers
 # windows reach the whole image, too (`reach`). Where p is above .05, the runs are too few to tell.
 #
-# In all six runs (`laptop`, November 2026) a global context block solves it and dilated convolution, too, the latter
-# with plain convolution's depth and number of weights: the wider view is enough. That speaks against Sec. 2.1 as far
-# as seeing goes; what the gaps cost in local detail, this task doesn't ask.
+# In all six runs (`laptop`, November 2026) a global context block solves it, and so does dilated convolution, with
+# plain convolution's depth and number of weights: the wider view is enough. As far as seeing goes, the latter speaks
+# against Sec. 2.1; what the gaps cost in local detail, this task doesn't ask.
 #
 # Now real images, where gains are tenths of a point. Differences are to plain convolution, then to the shuffle;
 # `detectable` is what so many seeds would see, below four pairs by the sd over all arms of this network:
@@ -165,9 +165,9 @@ chapter.missing("usage")
 chapter.table(wiring, "wiring", usagetables.shown(wiring))
 
 # %% [markdown]
-# If another permutation costs little, weights rely on values from elsewhere, never mind where. Do weights grow or
-# shrink there? The norm of the weights that read a shuffled channel, over that of the others, beside the same channels
-# of the plain network of that seed:
+# Where another permutation costs less than none at all, weights rely on values from elsewhere, never mind where. Do
+# weights grow or shrink there? The norm of the weights that read a shuffled channel, over that of the others, beside
+# the same channels of the plain network of that seed:
 
 # %%
 norms = usageweights.norms(chapter.with_probes("usage"), "usage")

@@ -18,6 +18,7 @@ def who_solves(table: pd.DataFrame) -> Markdown:
     """
     lines = []
     for (source, alpha, distance), of in _groups(table, "source", "alpha", "distance"):
+        of = of.assign(arm=of["arm"].str.replace(", ", " with "))  # names stand in a list
         every, none = of["solved"] == of["n"], of["solved"] == 0
         some = [
             f"{row['arm']} {row['solved']} of {row['n']}{_tests(row)}" for row in of[~every & ~none].to_dict("records")

@@ -39,11 +39,12 @@ def distances(table: pd.DataFrame) -> Figure:
     )
     shown = sorted(table["distance"].unique())
     for (head, of), ax in zip(panels, axes[:, 0], strict=True):
-        for number, alpha in enumerate(alphas):
-            shift = 0.72 * ((number + 0.5) / len(alphas) - 0.5)
+        own = sorted(of["alpha"].unique())
+        for number, alpha in enumerate(own):
+            shift = 0.8 * ((number + 0.5) / len(own) - 0.5)
             rows = of[of["alpha"] == alpha]
             for row in rows.itertuples():
-                x = shown.index(row.distance) + shift + _spread(len(row.errors), 0.6 / len(alphas))
+                x = shown.index(row.distance) + shift + _spread(len(row.errors), 0.7 / len(own))
                 style = {"color": colours[alpha], "s": 24, "zorder": 3, "lw": 0.5, "ec": "white"}
                 ax.scatter(x, row.errors, **style, clip_on=False)
         _levels(ax, labelled=ax is axes[0, 0])

@@ -53,7 +53,7 @@ def wiring(table: pd.DataFrame) -> Figure:
         ax.set_xlim(min(low, 0), high + 0.22 * (high - min(low, 0)))  # room for the numbers
         ax.set_title(_title(key, of), fontsize=9)
         ax.grid(axis="x")
-    axes[-1, 0].set_xlabel("test error (%), 95 % interval over images and draws of what the treatment adds")
+    axes[-1, 0].set_xlabel("test error (%), with the 95 % interval of what the treatment adds")
     _head(figure, "Is the wiring used? All ss convolutions treated at once")
     return figure
 

@@ -19,7 +19,7 @@ def test_arms_are_sorted_by_how_many_of_their_runs_solve_the_task():
     start, some = start.split("; **in some**: ")
     assert start == (
         "- laptop (generated task), α = 1/16, distance 18, solved **in all runs**: "
-        f"{arm_text('ss')}, {arm_text('roll')}, {arm_text('dilated')}"
+        f"ss convolution with the paper's π, {arm_text('roll')}, {arm_text('dilated')}"
     )
     p = {k: f"{stats.fisher(k, 6, 4, 6):.3f}" for k in (0, 6)}
     assert some == f"{arm_text('fresh')} 4 of 6 (p = {p[0]} to plain convolution, {p[6]} to the shuffle)"
