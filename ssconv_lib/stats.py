@@ -1,4 +1,4 @@
-"""Intervals, paired differences and proportions; with power, curve and verdict, all the statistics of the book.
+"""Intervals, paired differences and proportions; with medians, power, curve and verdict, the statistics of the book.
 
 The distributions are scipy's. Differences are first minus second: with conv first and ss second, positive means
 that shuffling helps.
@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from ssconv_lib.curve import smooth_curve
+from ssconv_lib.medians import median_interval
 from ssconv_lib.power import detectable, seeds_needed, smallest_seen
 from ssconv_lib.samples import check_count, check_fraction, numbers, spread
 from ssconv_lib.strata import Stratified, stratified
@@ -25,6 +26,7 @@ __all__ = [
     "Verdict",
     "detectable",
     "fisher",
+    "median_interval",
     "paired_difference",
     "proportion",
     "sampling_error",
