@@ -122,7 +122,7 @@ def scaling(table: pd.DataFrame) -> Figure:
         row[0].set_title(f"{model_text(kind[0])}, {LAYOUTS[kind[1]]}", fontsize=9.5)
     for axis, ax in zip(axes_there, grid[-1], strict=True):
         ax.set_xlabel(AXES[axis])
-    figure.supylabel(RATIO, fontsize=10)
+    figure.supylabel(f"{RATIO} (median, quartiles)", fontsize=10)
     figure.suptitle(f"One thing varies; the others: {table['held'].iloc[0]}", x=0.01, ha="left", fontsize=9.5)
     figure.legend(loc="outside lower left", fontsize=8.5, ncols=2)
     return figure

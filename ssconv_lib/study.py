@@ -107,8 +107,8 @@ def histories(profile: Profile, study: str, store: RecordStore | None = None) ->
 _SPEED_FIELDS = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
 _MACHINE = (*MACHINE, "native")
 _SPEED_COLUMNS = (
-    *("profile", *_SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "ms_per_image"),
-    *("ratio", "ratio_low", "ratio_high", "saved_mb", "peak_mb", *_MACHINE, "hash", "date"),
+    *("profile", *_SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "seconds_each"),
+    *("ms_per_image", "ratio", "ratio_low", "ratio_high", "saved_mb", "peak_mb", *_MACHINE, "hash", "date"),
 )
 
 
@@ -117,9 +117,10 @@ def speed_frame(profile: Profile, study: str, store: RecordStore | None = None) 
 
     Returns:
         Columns profile, the fields that say what was measured, `arm`, `n` (rounds), `seconds` of a step (median)
-        with quartiles `seconds_low` and `seconds_high`, `ms_per_image`, `ratio` to the plain convolution (median of
-        the rounds) with quartiles, `saved_mb` for the backward (in training) and `peak_mb` of a step in 10⁶ bytes,
-        `device`, `torch`, `threads`, `native`, `hash`, `date`. Without records the columns are there and no row.
+        with quartiles `seconds_low` and `seconds_high`, `seconds_each` (a tuple, round by round: the arms of a hash
+        are paired), `ms_per_image`, `ratio` to the plain convolution (median of the rounds) with quartiles, `saved_mb`
+        for the backward (in training) and `peak_mb` of a step in 10⁶ bytes, `device`, `torch`, `threads`, `native`,
+        `hash`, `date`. Without records the columns are there and no row.
     """
     store = store or RecordStore(profile.name)
     place = {run.hash: number for number, run in enumerate(profile.speed_runs(study))}
@@ -162,6 +163,7 @@ def _speed_rows(profile: Profile, run: SpeedRun, record: dict[str, Any]) -> Iter
             "seconds": arm["median"],
             "seconds_low": low,
             "seconds_high": high,
+            "seconds_each": tuple(arm["seconds"]),
             "ms_per_image": 1000 * arm["per_image"],
             "ratio": arm["ratio"],
             "ratio_low": ratio_low,

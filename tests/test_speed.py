@@ -152,6 +152,9 @@ def test_a_frame_has_the_plans_cases_of_every_machine(store, record):
     conv = table[(table["arm"] == "conv") & (table["device"] == "another")].iloc[0]
     assert conv["ms_per_image"] == pytest.approx(1000 * conv["seconds"] / 2, rel=1e-4)
     assert conv["seconds_low"] <= conv["seconds"] <= conv["seconds_high"]
+    own = table[table["device"] != "another"].set_index("arm")["seconds_each"]
+    rounds = {name: tuple(arm["seconds"]) for name, arm in record["arms"].items()}
+    assert own.to_dict() == rounds, "in their order: the arms are paired"
     assert speed_frame(TINY, "speed", store).empty
 
 

@@ -65,6 +65,7 @@ def test_scaling_has_a_column_an_axis_and_a_row_a_layout():
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert lines["ss, Listing 1"].get_xdata().tolist() == [0.04, 0.25]
     assert lines["ss, ours"].get_ydata().tolist() == [1.05, 1.05]
+    assert figure.get_supylabel() == "time over plain convolution (median, quartiles)"
 
 
 def test_parts_of_a_step_are_stacked_and_enlarged():

@@ -10,7 +10,10 @@ RATIOS = {"conv": 1.0, "listing": 1.2, "ss": 1.05, "se": 1.3, "se_listing": 1.6,
 
 
 def measured(*, arms=("conv", "listing", "ss"), ratios=RATIOS, profile="laptop", spread=0.01, n=15, **fields):
-    """The rows of one measurement, as `study.speed_frame` gives them; quartiles lie `spread` off the median."""
+    """The rows of one measurement, as `study.speed_frame` gives them; quartiles lie `spread` off the median.
+
+    The rounds rise evenly from 2 · `spread` below the median to as much above it, in all arms alike; conv's are equal.
+    """
     case = {"network": "resnet50", "channels": None, "mode": "inference", "precision": "fp32", "memory_format": "nchw"}
     case |= {"compile": None, "alpha": 0.04, "batch": 4, "pixels": 224}
     case |= {
@@ -25,6 +28,8 @@ def measured(*, arms=("conv", "listing", "ss"), ratios=RATIOS, profile="laptop",
     for arm in arms:
         ratio, off = ratios[arm], 0 if arm == "conv" else spread
         times = {"seconds": 0.1 * ratio, "seconds_low": 0.1 * (ratio - off), "seconds_high": 0.1 * (ratio + off)}
+        steps = [4 * number / (n - 1) - 2 if n > 1 else 0 for number in range(n)]
+        times["seconds_each"] = tuple(0.1 * (ratio + off * step) for step in steps)
         times |= {"ratio": ratio, "ratio_low": ratio - off, "ratio_high": ratio + off, "ms_per_image": 25 * ratio}
         memory = {"saved_mb": 50 * ratio if training else None, "peak_mb": 100 * ratio}
         name = "-".join(str(value) for key, value in case.items() if key != "date")

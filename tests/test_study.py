@@ -144,7 +144,7 @@ def test_speed_is_planned_where_it_can_be_measured(name):
     assert {"speed", "table4", "scaling"} <= set(profile.speed_studies)
     (table4,) = profile.speed_runs("table4")
     assert table4.arms == ("conv", "listing", "ss", "se", "se_listing", "se_ss")
-    assert all(run.rounds >= 5 for run in profile.speed_runs())
+    assert all(run.rounds >= 6 for run in profile.speed_runs()), "fewer have no 95 % interval, and no verdict"
     if name != "quick":
         kinds = pd.DataFrame([run.to_dict() for run in profile.speed_runs("speed")])
         whole = kinds.groupby("network")[["mode", "precision", "memory_format"]].apply(
