@@ -25,10 +25,10 @@ GROUPS = {  # of `profiling.KINDS`, for a picture
     "allocation, views, dispatch": ("allocation", "dispatch", "other"),
     "outside operators": ("outside",),
 }
-_CASE = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
+CASE = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
 _OF_ARM = ("", "_low", "_high", "_saved", "_peak")
 _COLUMNS = (
-    *("source", *_CASE, "n", "conv_ms", "conv_saved_mb", "conv_peak_mb"),
+    *("source", *CASE, "n", "conv_ms", "conv_saved_mb", "conv_peak_mb"),
     *(f"{arm}{what}" for arm in ("listing", "ss") for what in _OF_ARM),
 )
 
@@ -69,7 +69,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
     for _, record in frame.groupby(["profile", "hash"], sort=False):
         arms = record.set_index("arm")
         conv = arms.loc["conv"]
-        row = {"source": source(conv), **{name: conv[name] for name in _CASE}, "n": conv["n"]}
+        row = {"source": source(conv), **{name: conv[name] for name in CASE}, "n": conv["n"]}
         row |= {"conv_ms": conv["ms_per_image"], "conv_saved_mb": conv["saved_mb"], "conv_peak_mb": conv["peak_mb"]}
         for name in ("listing", "ss"):
             if name in arms.index:
@@ -212,6 +212,8 @@ _HEADS = {
     "conv_ms": "conv, ms an image",
     "extra_ms": "extra ms a step, measured",
     "copy_ms": "ms to copy its bytes",
+    "eager_ms": "extra ms an image, eager",
+    "compiled_ms": "extra ms an image, torch.compile",
     "ms": "ms an image",
     "ratio": "over conv",
     "listing": "Listing 1",
@@ -241,4 +243,5 @@ def _text(name: str, value: object) -> str:
 def _spread(median: float, low: float, high: float, *, digits: int) -> str:
     if median != median:
         return ""
-    return f"{median:.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if low == low else "")
+    text = f"{median:.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if low == low else "")
+    return text.replace("-", "−")

@@ -116,6 +116,7 @@ def test_every_table_and_figure_is_there_and_nothing_else(tiny):
         "04_memory",
         "04_scaling",
         "04_compiled",
+        "04_with_the_compiler",
         "04_traffic",
         "04_parts",
         "04_extra_time",
