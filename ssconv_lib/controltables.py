@@ -4,10 +4,8 @@ Differences are the reference minus the arm: positive if the arm has less error.
 correction over the arms of a table's group, since the best of many arms looks good by chance.
 """
 
-from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -17,16 +15,6 @@ from .models import create_model
 from .tables import by_seed
 
 _P = ("p, Holm", "p to conv", "p to conv, Holm", "p to ss", "p to ss, Holm")
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of p values; nan, of a comparison not made, stays and doesn't count."""
-    p = np.asarray(p_values, dtype=float)
-    corrected, there = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
-    order = there[np.argsort(p[there], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
-    return corrected.tolist()
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +83,7 @@ def solved_arms(frame: pd.DataFrame) -> pd.DataFrame:
             of_group.append({**row, **counts, "mean": float(runs["error"].mean())})
         for reference in ("conv", "ss"):
             p = [_fisher(group, reference, arm) for arm in group.arms]
-            for row, plain, corrected in zip(of_group, p, holm(p), strict=True):
+            for row, plain, corrected in zip(of_group, p, stats.holm(p), strict=True):
                 row |= {f"p to {reference}": plain, f"p to {reference}, Holm": corrected}
         rows += of_group
     return pd.DataFrame(rows)
@@ -126,7 +114,7 @@ def paired_arms(frame: pd.DataFrame, reference: str = "conv") -> pd.DataFrame:
         if reference not in group.arms:
             continue
         compared = {arm: group.paired(reference, arm) for arm in group.arms if arm != reference}
-        corrected = holm([measured.p if measured else float("nan") for measured in compared.values()])
+        corrected = stats.holm([measured.p if measured else float("nan") for measured in compared.values()])
         errors = by_seed(group.arms[reference])
         summary = stats.summarise(errors)
         start = {**group.labels, "arm": arm_text(reference), "n": len(errors)}

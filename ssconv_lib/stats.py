@@ -26,6 +26,7 @@ __all__ = [
     "Verdict",
     "detectable",
     "fisher",
+    "holm",
     "median_interval",
     "paired_difference",
     "proportion",
@@ -191,6 +192,16 @@ def fisher(k1: int, n1: int, k2: int, n2: int) -> float:
     check_count(k1, n1)
     check_count(k2, n2)
     return float(stats.fisher_exact([[k1, n1 - k1], [k2, n2 - k2]]).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p values; nan, of a comparison not made, stays and doesn't count."""
+    p = np.asarray(p_values, dtype=float)
+    corrected, there = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
+    order = there[np.argsort(p[there], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+    return corrected.tolist()
 
 
 def sampling_error(error_rate: float, n_test: int) -> float:

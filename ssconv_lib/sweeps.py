@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from . import stats
-from .controltables import holm
 from .tables import by_seed, solved
 
 PAPERS_CHOICE = (0.02, 0.04, 0.06)  # Sec. 4.2: it takes the best of these
@@ -44,7 +43,7 @@ def sweep_summary(frame: pd.DataFrame) -> pd.DataFrame:
         generated = of_model["data"].iloc[0] == "longrange"
         plain = by_seed(of_model[of_model["alpha"] == 0])
         of = [_row(group, None if generated or alpha == 0 else plain) for alpha, group in of_model.groupby("alpha")]
-        for row, p in zip(of, holm([row["p"] for row in of]), strict=True):
+        for row, p in zip(of, stats.holm([row["p"] for row in of]), strict=True):
             rows.append({"profile": profile, "model": model, **row, "p, Holm": p})
     table = pd.DataFrame(rows, columns=[*COLUMNS, *GAIN, "solved"]).astype({"solved": "Int64", "pairs": "Int64"})
     return table.sort_values(["profile", "model", "alpha"], ignore_index=True)

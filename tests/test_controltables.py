@@ -4,15 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 from ssconv_lib import controljudge, controlplots, controltables, figures, receptive_field, stats
 from ssconv_lib.controlarms import CONTROL_TEXT, NARROWER_BY, PEERS, arm_of, arm_text, groups
 from ssconv_lib.controljudge import verdicts
 from ssconv_lib.controls import CONTROLS
-from ssconv_lib.controltables import holm, paired_arms, solved_arms
+from ssconv_lib.controltables import paired_arms, solved_arms
 from ssconv_lib.judge import COLUMNS
 from ssconv_lib.models import create_model
 
@@ -95,25 +93,6 @@ def test_arms_of_two_schedules_are_refused():
         list(groups(frame))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holms_correction_rejects_what_stepping_down_by_hand_does(p):
-    corrected = holm(p)
-    for level in (0.01, 0.05, 0.3):
-        rejected, order = set(), np.argsort(p, kind="stable")
-        for rank, place in enumerate(order):
-            if (len(p) - rank) * p[place] > level:
-                break
-            rejected.add(int(place))
-        assert rejected == {place for place, value in enumerate(corrected) if value <= level}
-    assert all(value >= plain for value, plain in zip(corrected, p, strict=True))
-
-
-def test_a_comparison_not_made_does_not_count_in_holms_correction():
-    assert holm([0.01, float("nan"), 0.04, 0.03]) == pytest.approx([0.03, float("nan"), 0.06, 0.06], nan_ok=True)
-    assert holm([]) == []
-
-
 def test_the_generated_tasks_table_counts_and_tests():
     table = solved_arms(generated({"ss": 6, "roll": 5, "fresh": 0})).set_index("arm")
     ss, roll, fresh, conv = (table.loc[arm_text(arm)] for arm in ("ss", "roll", "fresh", "conv"))
@@ -145,7 +124,7 @@ def test_paired_arms_is_the_difference_by_seed_with_holms_correction():
     assert (row["difference"], row["difference_sd"]) == pytest.approx((expected.mean, expected.sd))
     assert row["detectable"] == pytest.approx(expected.detectable())
     compared = table.drop(arm_text("conv"))
-    assert compared["p, Holm"].tolist() == pytest.approx(holm(compared["p"]))
+    assert compared["p, Holm"].tolist() == pytest.approx(stats.holm(compared["p"]))
     assert table.loc[arm_text("ss"), "verdict"] == "better"
     assert table.loc[arm_text("zeroed"), "verdict"] == "cannot tell"
 

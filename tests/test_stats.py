@@ -282,6 +282,25 @@ def test_the_stratified_p_is_at_most_the_level_as_often_as_it_says():
         assert np.mean(np.array(p) <= level) < level + 3 * math.sqrt(level * (1 - level) / len(p))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holms_correction_rejects_what_stepping_down_by_hand_does(p):
+    corrected = stats.holm(p)
+    for level in (0.01, 0.05, 0.3):
+        rejected, order = set(), np.argsort(p, kind="stable")
+        for rank, place in enumerate(order):
+            if (len(p) - rank) * p[place] > level:
+                break
+            rejected.add(int(place))
+        assert rejected == {place for place, value in enumerate(corrected) if value <= level}
+    assert all(value >= plain for value, plain in zip(corrected, p, strict=True))
+
+
+def test_a_comparison_not_made_does_not_count_in_holms_correction():
+    assert stats.holm([0.01, float("nan"), 0.04, 0.03]) == pytest.approx([0.03, float("nan"), 0.06, 0.06], nan_ok=True)
+    assert stats.holm([]) == []
+
+
 def test_sampling_error_of_a_test_set():
     assert stats.sampling_error(0.05, 10_000) == pytest.approx(0.002179, abs=1e-6)
     with pytest.raises(ValueError, match="divide percent by 100"):
