@@ -2,21 +2,28 @@
 
 Each takes one thing away from P of Eq. 2. Three are permutations like any other, held in the layer's buffer:
 "per_channel" moves no value to another channel, "windows" none out of its window of 4x4 pixels, and "roll" moves all
-values by half of the map, circularly. "fresh" draws a new π in every forward, so that there is no wiring to be learned.
+values by half of the map, circularly. "fresh" draws a new π in every forward, so that there is no wiring to be learned;
+torch.utils.checkpoint, which runs a forward once more in the backward, would get another one, and is refused.
 Three are no permutations: "shift" moves each channel by one pixel, the first down, then up, right, left in turn, and
 zeros come in (ShiftViT's partial shift, Wang et al. 2022); "zeroed" leaves nothing of the shuffled channels; and "mean"
 puts each channel's mean over positions into all of them, which is global context without places.
 """
+
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .seeds import mixed_seed
-from .shuffle import draw_permutation, spatial_shuffle
+from .shuffle import draw_permutation, spatial_shuffle, with_channels
+
+if TYPE_CHECKING:
+    from .conv import SSConv2d
 
 WINDOW = 4  # pixels a side; what doesn't divide leaves smaller windows at the border
 FORMS = ("shift", "fresh", "zeroed", "mean")  # that no buffer of Eq. 2 can hold
+DRAWLESS = ("roll", "shift", "zeroed", "mean")  # of which no seed decides anything
 CONTROLS = ("none", "per_channel", "windows", "roll", *FORMS)
 STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # rows and columns, of "shift"
 
@@ -69,6 +76,31 @@ def _within_windows(places: Tensor, seed: int) -> Tensor:
     return result.reshape(-1)
 
 
+def drawn_now(layer: "SSConv2d") -> Tensor:
+    """Return the layer's π, or with control="fresh" that of this forward.
+
+    That is a function of the seed and of how many forwards there have been in training, and, in evaluation, since
+    that began; so that evaluating changes nothing of a network.
+
+    Raises:
+        RuntimeError: a backward runs the forward of a "fresh" layer again.
+    """
+    if layer.control != "fresh":
+        return layer.permutation
+    if torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            f"{layer._label()}: control='fresh' under activation checkpointing, whose backward runs the forward again,"
+            " and would get another permutation than the forward had; leave this layer out of it"
+        )
+    key = (layer._fresh_seed, int(layer.draws))
+    if layer.training:
+        layer.draws.add_(1)
+    else:
+        layer._evaluated += 1
+        key += ("evaluation", layer._evaluated)
+    return draw_permutation(len(layer.permutation), mixed_seed(*key)).to(layer.draws.device)
+
+
 def controlled(control: str, x: Tensor, chosen: slice, permutation: Tensor) -> Tensor:
     """Do what one of `FORMS` does to the chosen channels of x.
 
@@ -88,7 +120,7 @@ def controlled(control: str, x: Tensor, chosen: slice, permutation: Tensor) -> T
         put = _shifted(values)
     else:
         put = torch.zeros_like(values) if control == "zeroed" else values.mean((-2, -1), keepdim=True).expand_as(values)
-    return torch.slice_scatter(x, put, dim=-3, start=chosen.start, end=chosen.stop, step=chosen.step)
+    return with_channels(x, put, chosen)
 
 
 def _shifted(values: Tensor) -> Tensor:

@@ -2,28 +2,28 @@
 
 import copy
 import itertools
-from numbers import Integral
+import weakref
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx import Proxy
 
-from .controls import FORMS, check_control, controlled, draw_control
+from .buffers import accept_state, keep_own, look_at
+from .controls import FORMS, check_control, controlled, draw_control, drawn_now
 from .fastpath import in_graph, in_place
-from .inplace import Moves
 from .seeds import mixed_seed
 from .shuffle import (
+    LONGEST,
     channel_slice,
     check_alpha,
-    draw_permutation,
-    is_permutation,
+    check_seed,
+    check_size,
     listing_order,
     resolve_layout,
     spatial_shuffle,
 )
 
-LONGEST = 2**31  # positions that a permutation can't have: a typing error in a size, and not a layer
 _drawn = itertools.count()  # so that layers without a seed differ within a process
 
 
@@ -43,6 +43,10 @@ class SSConv2d(nn.Conv2d):
     disturb each other); and that this memory is mapped read-only, as by `np.memmap(mode="r")`, where the write ends
     the process.
 
+    `torch.compile`, `torch.export`, ONNX and `torch.jit.trace` take the layer, and `torch.fx` as one node;
+    `torch.jit.script` doesn't. Tools that rebuild whatever is an `nn.Conv2d` lose P without a word, as
+    `torch.utils.mkldnn.to_mkldnn` does. Eager quantization isn't supported.
+
     Args:
         in_channels: C, channels of the input.
         out_channels: As all up to `padding_mode` as in `nn.Conv2d`.
@@ -59,11 +63,16 @@ class SSConv2d(nn.Conv2d):
             because π is drawn for this size and no other.
         layout: "leading" (Eq. 2), "interleaved" (Eq. 3), "listing" (Listing 1 as written), "auto" (Eq. 3 for
             groups > 1, else Eq. 2) or "matched" (a control: Eq. 2's places, Eq. 3's count).
-        seed: Determines π. None takes the next of a counter, mixed with `torch.initial_seed()`. Either way the
-            global generators are left as `nn.Conv2d` leaves them.
+        seed: Determines π. None takes the next of a counter, mixed with `torch.initial_seed()`: then only a new
+            process draws the same again, and processes differ. DistributedDataParallel broadcasts the buffers of
+            process 0; FSDP (`fully_shard`) doesn't, and would train a π of its own in each: there give a seed, or
+            broadcast the buffers and then call `train()`. The attribute `seed` is that of π, and None once another π
+            was loaded; with it `reset_parameters` draws π again, and so does `to_empty` from the meta device. To keep
+            a π that you wrote yourself, set it to None. The global generators are left as `nn.Conv2d` leaves them.
         fast: Shuffle inside the input where that is safe; False always copies it. The results are the same. The
             attribute of this name can be set at any time.
         control: "none", or an experiment's control in place of P, one of `controls.CONTROLS`; fixed at construction.
+            "fresh", another π in each forward, can't be under `torch.utils.checkpoint`, which runs forwards twice.
         device: As in `nn.Conv2d`; π is drawn on the CPU and then sent there.
         dtype: As in `nn.Conv2d`.
 
@@ -76,11 +85,18 @@ class SSConv2d(nn.Conv2d):
             the buffer holds something that is not a permutation, as an average over buffers does. It is looked at
             when a state dict is loaded, in the first forward after something wrote to it in place or replaced it, and
             in the first one after `train()` or `eval()`, which finds what leaves no trace: writes through `.data`,
-            NumPy or torch.distributed. A compiled or exported graph does not look.
+            NumPy or torch.distributed. Even a right π that came so may be used by half, beside the old one, until
+            then. A compiled or exported graph does not look.
+        RuntimeError: control="fresh" under `torch.utils.checkpoint`, in the backward.
+
+    Warns:
+        UserWarning: a state dict without π was loaded into a layer without a seed, which keeps a π that nobody knows.
     """
 
     _is_ours = True  # the shuffle and the convolution are this class's
     name = ""  # the qualified name in the model, for messages; set by convert_to_ssconv
+    seed: int | None = None  # that drew π; None where it isn't known: another π was loaded, or an old pickle
+    _is_seeded = False  # whether the seed was given
 
     def __init__(
         self,
@@ -105,7 +121,7 @@ class SSConv2d(nn.Conv2d):
     ) -> None:
         check_alpha(alpha)
         resolve_layout(layout)
-        size = _pair(spatial_size)
+        size = check_size(spatial_size)
         super().__init__(
             in_channels,
             out_channels,
@@ -140,8 +156,12 @@ class SSConv2d(nn.Conv2d):
         layer = cls.__new__(cls)
         state = conv.__getstate__()  # without what torch.compile left on it
         layer.__dict__.update({key: copy.copy(v) if isinstance(v, dict | set) else v for key, v in state.items()})
+        for key, hook in layer._load_state_dict_pre_hooks.items():
+            if getattr(hook, "with_module", False):  # it is called with the module that it knows
+                layer._load_state_dict_pre_hooks[key] = hook = copy.copy(hook)
+                hook.module = weakref.ref(layer)
         layer.name = name
-        layer._set_shuffle(alpha, _pair(spatial_size), layout, seed, fast, control)
+        layer._set_shuffle(alpha, check_size(spatial_size), layout, seed, fast, control)
         return layer
 
     def _set_shuffle(
@@ -164,19 +184,41 @@ class SSConv2d(nn.Conv2d):
                 f" than {LONGEST}, whose permutation takes 16 GiB"
             )
         self.spatial_size = size
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63):
-            raise ValueError(f"seed={seed!r}: expected an integer from 0 to 2**63 - 1, or None")
+        self.seed, self._is_seeded = check_seed(seed), seed is not None
         if seed is None:
-            seed = mixed_seed(torch.initial_seed(), next(_drawn))
-        drawn = draw_control(control, self.num_shuffled, size or (0, 0), int(seed))
-        self.register_buffer("permutation", drawn.to(self.weight.device))
+            self.seed = mixed_seed(torch.initial_seed(), next(_drawn))
+        self.register_buffer("permutation", self._draw().to(self.weight.device))
         if control == "fresh":
-            self._fresh_seed, self._evaluated = int(seed), 0
             self.register_buffer("draws", torch.zeros((), dtype=torch.int64, device=self.weight.device))
-        self._checked = None
+        self._checked, self._evaluated, self._fresh_seed = None, 0, self.seed
         rest = (self.in_channels - self.num_shuffled) % max(self.num_shuffled, 1)
         reorders = self.layout == "listing" and rest != 0
         self._has_fast_path = self._is_ours and self.num_shuffled > 0 and not reorders and control not in FORMS
+
+    def _draw(self) -> Tensor:
+        return draw_control(self.control, self.num_shuffled, self.spatial_size or (0, 0), self.seed)
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, and π again from the layer's seed: as it was made, also behind `to_empty`."""
+        super().reset_parameters()
+        if self.seed is not None:  # before there is a π, too: when nn.Conv2d is made
+            self.reset_permutation()
+
+    def reset_permutation(self) -> None:
+        """Put back the π that the layer's seed draws.
+
+        Raises:
+            ValueError: the layer knows no seed, since another π was loaded.
+        """
+        if self.seed is None:
+            raise ValueError(f"{self._label()}: no seed is known of its permutation, so load one, or set `seed`")
+        self._checked, self._evaluated, self._fresh_seed = None, 0, self.seed
+        for name, values in (("permutation", self._draw()), ("draws", torch.tensor(0, device="cpu"))):
+            own = getattr(self, name, None)
+            if own is not None and own.is_meta:
+                setattr(self, name, values.to(self.weight.device))
+            elif own is not None:
+                (own.to_local() if hasattr(own, "to_local") else own).copy_(values)  # each process has all of it
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Note whether a subclass has another shuffle or convolution, which the fast path would pass by."""
@@ -185,6 +227,8 @@ class SSConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Shuffle, then convolve (Eq. 1), by the fastest way that is safe for this input."""
+        if isinstance(input, Proxy):
+            return self._as_node(input)
         if self.fast and self._has_fast_path and input.is_floating_point():  # torch makes three of a complex one
             output = in_graph(self, input) if torch.compiler.is_compiling() else in_place(self, input)
             if output is not None:
@@ -198,9 +242,13 @@ class SSConv2d(nn.Conv2d):
         return super().train(mode)
 
     def _apply(self, *arguments: Any, **options: Any) -> "SSConv2d":
-        """Move or cast, and let go of what was derived from the π that is left behind."""
+        """Move or cast, and let go of what was derived from the π that is left behind; from meta it is drawn."""
         self._checked = None
-        return super()._apply(*arguments, **options)
+        was_meta = self.permutation.is_meta
+        super()._apply(*arguments, **options)
+        if was_meta and not self.permutation.is_meta and self.seed is not None:
+            self.reset_permutation()
+        return self
 
     def shuffle(self, input: Tensor) -> Tensor:
         """Return P(input) of Eq. 2, Eq. 3 or Listing 1: a new Tensor[..., C, H, W] like the input.
@@ -212,27 +260,11 @@ class SSConv2d(nn.Conv2d):
         if not self.num_shuffled:
             return input
         if self.control in FORMS:
-            shuffled = controlled(self.control, input, self.shuffled, self._drawn_now())
+            shuffled = controlled(self.control, input, self.shuffled, drawn_now(self))
         else:
-            self._check_permutation()
+            look_at(self)
             shuffled = spatial_shuffle(input, self.permutation, self.shuffled)
         return listing_order(shuffled, self.num_shuffled) if self.layout == "listing" else shuffled
-
-    def _drawn_now(self) -> Tensor:
-        """π, or with control="fresh" that of this forward.
-
-        That is a function of the seed and of how many forwards there have been in training, and, in evaluation, since
-        that began; so that evaluating changes nothing of a network.
-        """
-        if self.control != "fresh":
-            return self.permutation
-        key = (self._fresh_seed, int(self.draws))
-        if self.training:
-            self.draws.add_(1)
-        else:
-            self._evaluated += 1
-            key += ("evaluation", self._evaluated)
-        return draw_permutation(len(self.permutation), mixed_seed(*key)).to(self.draws.device)
 
     def _check_input(self, input: Tensor) -> None:
         if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
@@ -245,39 +277,25 @@ class SSConv2d(nn.Conv2d):
                 f"{self._label()}: input of size {tuple(input.shape[-2:])}, but its permutation was drawn for"
                 f" {self.spatial_size}; resize the input, or build the layer (convert the model) for that size"
             )
+        if self.num_shuffled and self.permutation.is_meta and not input.is_meta:
+            raise ValueError(
+                f"{self._label()}: its permutation is on the meta device, without values; call reset_permutation(), or"
+                " load a checkpoint that holds it"
+            )
 
     def _label(self) -> str:
-        return f"SSConv2d {self.name!r}" if self.name else f"SSConv2d({self.extra_repr()})"
+        """For messages, in words that torch.compile can trace."""
+        if self.name:
+            return f"SSConv2d {self.name!r}"
+        sizes = f"{self.in_channels}, {self.out_channels}, {self.kernel_size}"
+        return f"SSConv2d({sizes}, alpha={self.alpha}, spatial_size={self.spatial_size})"
 
-    def _check_permutation(self) -> Moves | None:
-        """Return π, looked at; refuse one that something wrote to and that is none any more; None if nobody can look.
-
-        It costs two comparisons if nothing was written. What writes in place raises the buffer's version, what
-        replaces it makes it another object. Tensors made in inference mode have no version, so they are always looked
-        at; in a traced graph nobody can look.
-        """
-        if torch.compiler.is_compiling():
-            return None
-        index, checked = self.permutation, self._checked  # one read: another thread may set it
-        if checked and checked.permutation is index and checked.version == index._version:
-            return checked
-        if torch.jit.is_tracing() or _is_symbolic(index):
-            return None
-        self._refuse_unless_permutation(index, self._label())
-        moves = Moves(index, self.shuffled, self.in_channels, self.spatial_size)
-        if moves.version is not None:
-            self._checked = moves
-        return moves
-
-    def _refuse_unless_permutation(self, index: Tensor, label: str) -> None:
-        m = self.num_shuffled * self.spatial_size[0] * self.spatial_size[1] if self.num_shuffled else 0
-        if not is_permutation(index, m):
-            raise ValueError(
-                f"{label}: the buffer of shape {tuple(index.shape)} and type {index.dtype} is not a permutation of"
-                f" {m} positions ({self.num_shuffled} channels of size {self.spatial_size}); load one from a"
-                " checkpoint of this alpha, layout and input size, and keep averages of weights (EMA, SWA) away"
-                " from the buffers named permutation"
-            )
+    def _as_node(self, input: Proxy) -> Proxy:
+        """One node of the graph that torch.fx.symbolic_trace makes, as an nn.Conv2d is."""
+        path = input.tracer.path_of_module(self)
+        if not path:
+            raise ValueError(f"{self._label()} is one node for torch.fx: trace a module that holds it")
+        return input.tracer.create_proxy("call_module", path, (input,), {})
 
     def _load_from_state_dict(
         self,
@@ -291,23 +309,11 @@ class SSConv2d(nn.Conv2d):
     ) -> None:
         """Accept a plain convolution's keys (π stays) and Listing 1's; refuse what is no permutation."""
         self._checked = None
-        ours = prefix + "permutation"
-        if (theirs := prefix + "random_indices") in state_dict:
-            state_dict[ours] = state_dict.pop(theirs)
-            if self.groups > 1 and self.layout != "listing" and self.num_shuffled:
-                raise ValueError(
-                    f"SSConv2d {prefix[:-1]!r}: a checkpoint of Listing 1 with groups={self.groups} loads only into"
-                    f" layout='listing', not {self.layout!r}, because its channels are in another order"
-                )
-        for key in ("weight", "bias"):
-            if prefix + "conv." + key in state_dict:
-                state_dict[prefix + key] = state_dict.pop(prefix + "conv." + key)
-        if ours in state_dict and not state_dict[ours].is_meta:
-            self._refuse_unless_permutation(state_dict[ours], f"SSConv2d {prefix[:-1]!r}")
+        is_another = accept_state(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-        for own in (ours, prefix + "draws"):
-            if own in missing:
-                missing.remove(own)
+        keep_own(self, state_dict, prefix, missing)
+        if is_another and not self.permutation.is_meta:
+            self.seed = None
 
     def __getstate__(self) -> dict:
         """Leave out which buffer was checked, and what was derived from it: a copy has another."""
@@ -319,25 +325,7 @@ class SSConv2d(nn.Conv2d):
         return (
             f"{super().extra_repr()}, alpha={self.alpha}, layout={self.layout},"
             f" shuffled={self.num_shuffled}/{self.in_channels}, spatial_size={size}"
+            + (f", seed={self.seed}" if self._is_seeded and self.seed is not None else "")
             + ("" if self.fast else ", fast=False")
             + ("" if self.control == "none" else f", control={self.control}")
         )
-
-
-def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return a spatial size as (H, W)."""
-    if size is None:
-        return None
-    pair = (size, size) if isinstance(size, Integral) else size
-    if not isinstance(pair, (tuple, list, torch.Size)) or len(pair) != 2:
-        raise ValueError(f"spatial_size={size!r}: expected a positive integer, or (height, width)")
-    if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in pair):
-        raise ValueError(f"spatial_size={size!r}: expected positive integers for height and width")
-    if max(pair) >= LONGEST:
-        raise ValueError(f"spatial_size={size!r}: expected height and width below {LONGEST}")
-    return int(pair[0]), int(pair[1])
-
-
-def _is_symbolic(tensor: Tensor) -> bool:
-    """Tell whether the values can't be looked at: fake, meta, or wrapped by a functorch transform."""
-    return tensor.is_meta or isinstance(tensor, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from . import native
+from .buffers import look_at
 from .compiled import compiled_conv
 from .inplace import Geometry, ShuffledConv, as_autocast, can_write, while_shuffled
 
@@ -22,7 +23,7 @@ def in_place(layer: "SSConv2d", input: Tensor) -> Tensor | None:
         return output
     if not can_write(input, weight, bias):
         return None
-    moves = layer._check_permutation()
+    moves = look_at(layer)
     found = moves and moves.find(input)
     if found is None:
         return None
@@ -42,6 +43,8 @@ def _native(layer: "SSConv2d", kernel: ModuleType, input: Tensor, weight: Tensor
     known = moves and moves.permutation is layer._buffers.get("permutation")
     plain = type(input) is Tensor and type(weight) is nn.Parameter and layer.padding_mode == "zeros"
     if not (known and plain) or forward_ad._current_level >= 0 or torch._C._len_torch_function_stack():
+        return None
+    if torch._C._len_torch_dispatch_stack():  # it would see, or keep, what `moves.native` makes
         return None
     geometry = layer.stride, layer.padding, layer.dilation, layer.groups
     if type(layer.padding) is str and (geometry := _geometry(layer)) is None:

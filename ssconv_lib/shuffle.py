@@ -7,6 +7,7 @@ about but does not interleave. All three pick an evenly spaced set of channels, 
 
 import math
 import warnings
+from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral, Real
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 LAYOUTS = ("auto", "leading", "interleaved", "listing", "matched")
+LONGEST = 2**31  # positions that a permutation can't have: a typing error in a size, and not a layer
 
 
 def check_alpha(alpha: Real) -> Fraction:
@@ -26,6 +28,37 @@ def check_alpha(alpha: Real) -> Fraction:
     if not number or not math.isfinite(alpha) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha!r}: expected a number in [0, 1], the fraction of channels to shuffle")
     return Fraction(float(alpha)).limit_denominator(10**6)
+
+
+def check_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Return a spatial size as (H, W), of which one integer is both; None stays None.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(pair, (tuple, list, torch.Size)) or len(pair) != 2:
+        raise ValueError(f"spatial_size={size!r}: expected a positive integer, or (height, width)")
+    if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in pair):
+        raise ValueError(f"spatial_size={size!r}: expected positive integers for height and width")
+    if max(pair) >= LONGEST:
+        raise ValueError(f"spatial_size={size!r}: expected height and width below {LONGEST}")
+    return int(pair[0]), int(pair[1])
+
+
+def check_seed(seed: int | None) -> int | None:
+    """Return the seed.
+
+    Raises:
+        ValueError: it is none that a generator of torch takes.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed!r}: expected an integer from 0 to 2**63 - 1, or None")
+    return int(seed)
 
 
 def resolve_layout(layout: str, groups: int = 1) -> str:
@@ -130,10 +163,19 @@ def spatial_shuffle(x: Tensor, permutation: Tensor, chosen: slice) -> Tensor:
     values = x[..., chosen, :, :]  # (..., s, H, W)
     flat = values.reshape(*x.shape[:-3], permutation.shape[0])  # (..., m)
     moved = flat.gather(-1, permutation.expand_as(flat)).view(values.shape)
+    return with_channels(x, moved, chosen)
+
+
+def with_channels(x: Tensor, values: Tensor, chosen: slice) -> Tensor:
+    """Return x, Tensor[..., C, H, W], with values, Tensor[..., s, H, W], in place of its chosen channels."""
     if torch.compiler.is_compiling():
         # the same, in a form that the inductor of torch 2.11 compiles: a gather inside slice_scatter breaks its C++
-        return x.index_copy(-3, torch.arange(x.shape[-3], device=x.device)[chosen], moved)
-    return torch.slice_scatter(x, moved, dim=-3, start=chosen.start, end=chosen.stop, step=chosen.step)
+        return x.index_copy(-3, torch.arange(x.shape[-3], device=x.device)[chosen], values)
+    where = {"start": chosen.start, "end": chosen.stop, "step": chosen.step}
+    if x.is_complex():  # of which slice_scatter has no gradient, but of pairs of real numbers
+        x, values = (torch.view_as_real(one.resolve_conj()) for one in (x, values))
+        return torch.view_as_complex(torch.slice_scatter(x, values, dim=-4, **where))
+    return torch.slice_scatter(x, values, dim=-3, **where)
 
 
 def listing_order(x: Tensor, shuffled: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ablation import Change, ask, blocks, treated
-from .controls import FORMS
+from .controls import DRAWLESS, FORMS
 from .corruptions import LEVELS, SEVERITIES, corrupt, pixel_scale
 from .probes import Condition, Outcome, Subject
 from .seeds import mixed_seed
@@ -25,7 +25,6 @@ SHIFTS = (1, 2, 4, 8)  # pixels
 DIRECTIONS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}  # where the picture goes, (dy, dx)
 FACTORS = tuple(map(Fraction, ("3/4", "7/8", "1", "5/4", "3/2")))  # of the side
 AS_IS, BACK, NEW_PI, UNSHUFFLED = "as is", "resized back", "new π", "unshuffled"  # ways to take another size
-DRAWLESS = ("roll", "shift", "zeroed", "mean")  # controls that mean the same at every size
 
 
 def wiring(subject: Subject) -> Iterator[Outcome]:

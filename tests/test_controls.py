@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 
 from ssconv_lib import SSConv2d
 from ssconv_lib.controls import CONTROLS, FORMS, WINDOW, draw_control
@@ -133,6 +134,32 @@ def test_every_control_is_linear_and_trains_the_same_parameters(control):
     assert (layer.weight.grad[:, 4:] != 0).any()
     if control != "fresh":
         torch.testing.assert_close(layer.shuffle(2 * x + 1), 2 * layer.shuffle(x) + layer.shuffle(torch.ones_like(x)))
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_every_control_trains_with_complex_numbers_too(control):
+    layer, real = layer_with(control, dtype=torch.complex64), layer_with(control)
+    x = torch.randn(2, 8, 8, 6)
+    shuffled = layer.shuffle(torch.complex(x, 2 * x))
+    expected = real.shuffle(x)
+    torch.testing.assert_close(shuffled, torch.complex(expected, 2 * expected))
+    source = torch.complex(x, 2 * x).requires_grad_()
+    layer(source).abs().sum().backward()
+    assert source.grad.isfinite().all() and (source.grad[:, 4:] != 0).any()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_fresh_refuses_to_be_run_again_by_a_backward(training, reentrant):
+    """Activation checkpointing would get gradients of another permutation than the forward had."""
+    layer, x = layer_with("fresh").train(training), torch.randn(2, 8, 8, 6).requires_grad_()
+    output = checkpoint(layer, x, use_reentrant=reentrant)
+    with pytest.raises(RuntimeError, match="control='fresh' under activation checkpointing"):
+        output.sum().backward()
+    layer(x).sum().backward()
+    other = layer_with("roll")
+    checkpoint(other, x, use_reentrant=reentrant).sum().backward()
 
 
 @pytest.mark.parametrize("control", CONTROLS)

@@ -1,5 +1,6 @@
 """The fast path: the functional form's results bit for bit, and an input that nobody sees changed."""
 
+import functools
 import threading
 
 import numpy as np
@@ -359,16 +360,30 @@ def test_threads_with_inputs_of_their_own_do_not_disturb_each_other():
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
-def test_complex_inputs_train_as_they_do_without(dtype):
-    ours, x = layer(dtype=dtype), draw(2, 16, 6, 6, dtype=dtype)
+@pytest.mark.parametrize("layout", ["leading", "interleaved", "listing"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_complex_inputs_train_as_their_real_and_imaginary_parts_do(dtype, layout, channels_last):
+    """P moves both alike; so outputs, and the gradients of the input and the weight, are a plain convolution's."""
+    ours, plain = (make(16, 8, 3, padding=1, groups=2, dtype=dtype) for make in (_complex_layer(layout), nn.Conv2d))
+    plain.load_state_dict({key: ours.state_dict()[key] for key in ("weight", "bias")})
+    x = draw(2, 16, 6, 6, dtype=dtype) * (1 - 0.5j)
+    x = x.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
-    def run(ours, x):
-        ours.zero_grad(set_to_none=True)
-        ours(x * 2).abs().sum().backward()
-        return [ours.weight.grad]
+    def run(convolution, shuffle):
+        source = x.clone().requires_grad_()
+        output = convolution(shuffle(source * 2))
+        output.abs().sum().backward()
+        return output.detach(), source.grad, *(parameter.grad for parameter in convolution.parameters())
 
-    fast, functional = both(ours, x, run)
-    assert torch.equal(fast[0], functional[0])
+    def by_parts(source):
+        return torch.complex(ours.shuffle(source.real), ours.shuffle(source.imag))
+
+    for one, other in zip(run(ours, lambda source: source), run(plain, by_parts), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def _complex_layer(layout):
+    return functools.partial(SSConv2d, alpha=0.3, spatial_size=6, seed=3, layout=layout)
 
 
 def test_a_hundred_forwards_are_the_same():

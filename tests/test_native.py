@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 from torch.utils import cpp_extension
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssconv_lib import SSConv2d, native
@@ -232,6 +232,27 @@ def test_a_checkpoint_whose_forward_ran_in_python_is_recomputed(calls):
     got = gradient(lambda hidden: checkpoint(model.train(), hidden, use_reentrant=False))
     assert any(calls), "in the recomputation"
     assert torch.equal(got, gradient(model))
+
+
+def test_selective_checkpointing_goes_on_when_only_one_pass_looks_at_pi(calls):
+    """What the compiled form needs to know of π must not be worked out under a mode that keeps what is computed."""
+    net = nn.Sequential(nn.Conv2d(16, 16, 1), layer(16, 16), nn.ReLU())
+    save = [torch.ops.aten.convolution.default]
+
+    def gradient(run):
+        net.zero_grad()
+        run(draw(2, 16, 6, 6)).square().sum().backward()
+        return net[0].weight.grad
+
+    def selectively(x):
+        return checkpoint(net, x, use_reentrant=False, context_fn=lambda: create_selective_checkpoint_contexts(save))
+
+    for _ in range(2):
+        net.train()
+        first, second = gradient(selectively), gradient(selectively)
+        assert torch.equal(first, second)
+        assert torch.equal(first, gradient(net))
+    assert calls == [True, True], "without checkpointing"
 
 
 def test_a_dual_gradient_keeps_its_tangent(calls):

@@ -211,3 +211,34 @@ def test_fractions_are_what_was_meant():
     """Every α with up to six decimals: ⌊αC⌋ for C = 1/α times k is k, which binary floats miss."""
     for alpha in (Fraction(29, 100), Fraction(7, 100), Fraction(57, 100)):
         assert len(shuffled_channels(100, float(alpha), "leading")) == alpha * 100
+
+
+COMPLEX = {
+    "contiguous": lambda: torch.randn(2, 8, 4, 5, dtype=torch.complex64),
+    "channels_last": lambda: COMPLEX["contiguous"]().to(memory_format=torch.channels_last),
+    "conjugated": lambda: COMPLEX["contiguous"]().conj(),
+    "expanded": lambda: torch.randn(1, 8, 4, 1, dtype=torch.complex64).expand(2, -1, -1, 5),
+    "transposed": lambda: torch.randn(5, 4, 8, 2, dtype=torch.complex64).permute(3, 2, 1, 0),
+    "every second": lambda: torch.randn(2, 8, 4, 10, dtype=torch.complex64)[..., ::2],
+    "no batch": lambda: torch.randn(8, 4, 5, dtype=torch.complex64),
+    "empty": lambda: torch.randn(0, 8, 4, 5, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("kind", COMPLEX)
+@pytest.mark.parametrize("chosen", [slice(0, 3, 1), slice(1, 8, 3)])
+def test_complex_numbers_are_shuffled_as_their_parts_with_gradients(kind, chosen):
+    x, permutation = COMPLEX[kind](), draw_permutation(3 * 20, seed=3)
+    out = spatial_shuffle(x, permutation, chosen)
+    assert torch.equal(out.real, spatial_shuffle(x.real, permutation, chosen))
+    assert torch.equal(out.imag, spatial_shuffle(x.imag, permutation, chosen))
+    if kind in ("contiguous", "channels_last"):
+        assert out.stride() == x.stride()
+    source = x.clone().requires_grad_()
+    gradient = torch.randn_like(out)
+    spatial_shuffle(source, permutation, chosen).backward(gradient)
+    assert torch.equal(source.grad, spatial_shuffle(gradient, permutation.argsort(), chosen))
+    two = torch.stack([permutation, permutation.flip(0)])
+    both = torch.vmap(lambda permutation: spatial_shuffle(x, permutation, chosen))(two)
+    assert torch.equal(both[0], out)
+    assert torch.equal(both[1], spatial_shuffle(x, two[1], chosen))
