@@ -1,10 +1,12 @@
 """convert_to_ssconv: which convolutions, which sizes, which seeds, and nothing else touched."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from ssconv_lib import SSConv2d, convert_to_ssconv
 from ssconv_lib.convert import shuffle_summary
@@ -168,20 +170,157 @@ def test_what_the_forward_does_not_reach_stays_plain_with_a_warning():
     assert type(model.auxiliary) is nn.Conv2d
 
 
-def test_subclasses_are_not_replaced():
-    class Own(nn.Conv2d):
-        pass
+class ScaledStdConv2d(nn.Conv2d):
+    """A subclass as timm's, which may compute anything."""
 
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), Own(8, 8, 1), nn.Conv2d(8, 8, 1))
-    assert converted_names(convert(model)) == ["2"]
+
+def said(convert_it):
+    """The warnings of a conversion."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        convert_it()
+    return [str(one.message) for one in seen]
+
+
+def test_subclasses_are_not_replaced_and_named():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), ScaledStdConv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+    assert said(lambda: convert(model)) == ["subclasses of nn.Conv2d, so left as they are: 1 (ScaledStdConv2d)"]
+    assert converted_names(model) == ["2"]
+
+
+def test_a_network_of_subclasses_alone_says_that_nothing_is_shuffled():
+    many = nn.Sequential(*(ScaledStdConv2d(3 if n == 0 else 8, 8, 1) for n in range(6)))
+    weighted = nn.Sequential(nn.Conv2d(3, 8, 1), weight_norm(nn.Conv2d(8, 8, 1)))
+    for model, others in (
+        (many, "1, 2, 3 and 2 more (ScaledStdConv2d)"),
+        (weighted, "1 (ParametrizedConv2d)"),
+    ):
+        first, second = said(lambda model=model: convert(model))
+        assert first.endswith(others)
+        assert second == "alpha=0.5: no channel is shuffled in the 0 layers replaced"
+        assert converted_names(model) == []
+
+
+def test_nothing_is_said_of_what_was_not_asked_for():
+    def build():
+        return nn.Sequential(ScaledStdConv2d(3, 8, 1), nn.Conv2d(8, 8, 1), ScaledStdConv2d(8, 8, 3, 2, 1))
+
+    assert said(lambda: convert(build())) == [], "the stem and a stride"
+    assert said(lambda: convert(build(), replace=lambda name, conv: name == "1")) == []
+    assert said(lambda: convert(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)), alpha=0)) == []
+
+
+def test_an_alpha_that_is_too_small_for_the_network_is_no_error_but_said():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1))
+    assert said(lambda: convert(model, alpha=0.1)) == ["alpha=0.1: no channel is shuffled in the 1 layers replaced"]
+    assert converted_names(model) == ["1"]
 
 
 def test_a_stem_of_a_subclass_is_the_stem():
-    class Own(nn.Conv2d):
-        pass
-
-    model = nn.Sequential(Own(3, 8, 1), nn.Conv2d(8, 8, 1))
+    model = nn.Sequential(ScaledStdConv2d(3, 8, 1), nn.Conv2d(8, 8, 1))
     assert converted_names(convert(model)) == ["1"]
+
+
+class SqueezeExcitation(nn.Module):
+    """As torchvision's, whose convolutions' names say nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.fc1, self.fc2 = nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return x * self.fc2(self.fc1(self.pool(x)).relu()).sigmoid()
+
+
+class Excitation(SqueezeExcitation):
+    """A gate by its map alone."""
+
+
+@pytest.mark.parametrize("gate", [SqueezeExcitation, Excitation])
+@pytest.mark.parametrize("replace", ["paper", "stride", "all"])
+def test_a_gate_is_known_by_its_class_or_its_map_and_other_layers_are_as_without_it(gate, replace):
+    def build(between):
+        return nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), between, nn.Conv2d(8, 8, 1))
+
+    model, without = convert(build(gate()), replace=replace), convert(build(nn.Identity()), replace=replace)
+    assert converted_names(model) == converted_names(without)
+    for name in converted_names(model):
+        assert torch.equal(model.get_submodule(name).permutation, without.get_submodule(name).permutation)
+    by_hand = convert(build(gate()), replace=lambda name, conv: "fc" in name)
+    assert converted_names(by_hand) == ["2.fc1", "2.fc2"], "a function decides of gates, too"
+
+
+def test_the_summary_leaves_gates_out_by_their_class():
+    model = convert(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), SqueezeExcitation()))
+    summary = shuffle_summary(model)
+    assert (summary["convs"], summary["converted"], summary["active"]) == (2, 1, 1)
+
+
+def test_images_of_one_position_have_no_gates_by_their_map():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), Excitation())
+    assert converted_names(convert(model, input_size=(3, 1, 1))) == ["1", "2.fc1", "2.fc2"]
+
+
+def test_no_gate_of_torchvisions_networks_is_replaced():
+    from torchvision.models import mobilenet_v3_small
+
+    torch.manual_seed(0)
+    model = convert(mobilenet_v3_small(), alpha=0.25, input_size=(3, 32, 32))
+    names = converted_names(model)
+    assert not [name for name in names if name.endswith((".fc1", ".fc2"))]
+    assert "features.4.block.3.0" in names, "behind a gate"
+
+
+def test_lazy_models_start_from_weights_of_their_own():
+    def build():
+        return nn.Sequential(nn.LazyConv2d(8, 3, padding=1), nn.LazyConv2d(8, 3, padding=1))
+
+    torch.manual_seed(0)
+    first, second = convert(build()), convert(build())
+    assert converted_names(first) == ["1"]
+    assert not torch.equal(first[1].weight, second[1].weight)
+    torch.manual_seed(0)
+    plain = build()
+    plain(torch.zeros(1, 3, 8, 6))
+    assert torch.equal(first[1].weight, plain[1].weight), "as without conversion"
+
+
+def test_handles_of_hooks_taken_before_still_remove_them():
+    model, calls = Net(), []
+    conv = model.block.conv1
+    handles = [
+        conv.register_forward_hook(lambda *_: calls.append("forward")),
+        conv.register_forward_hook(lambda *_, **__: calls.append("keywords"), with_kwargs=True, always_call=True),
+        conv.register_forward_pre_hook(lambda *_: calls.append("before")),
+        conv.register_full_backward_hook(lambda *_: calls.append("backward")),
+        conv.register_state_dict_post_hook(lambda *_: calls.append("saved")),
+        conv.register_load_state_dict_post_hook(lambda *_: calls.append("loaded")),
+    ]
+    del conv
+    convert(model)
+    images = torch.randn(2, 3, 8, 6)
+
+    def use():
+        calls.clear()
+        model(images).sum().backward()
+        model.load_state_dict(model.state_dict())
+        return sorted(calls)
+
+    assert use() == ["backward", "before", "forward", "keywords", "loaded", "saved"]
+    for handle in handles:
+        handle.remove()
+    assert use() == []
+
+
+def test_a_hook_that_knows_its_module_knows_the_layer():
+    model, seen = Net(), []
+    handle = model.block.conv1.register_load_state_dict_pre_hook(lambda module, *_: seen.append(module))
+    convert(model)
+    model.load_state_dict(model.state_dict())
+    assert seen == [model.block.conv1]
+    handle.remove()
+    model.load_state_dict(model.state_dict())
+    assert len(seen) == 1
 
 
 def test_convolutions_called_by_keyword_are_reached():
