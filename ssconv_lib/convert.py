@@ -64,7 +64,7 @@ def convert_to_ssconv(
         replace: "paper" leaves plain the first convolution reached, those with stride > 1, those whose name has a
             component that begins with downsample, shortcut or transition, and squeeze-and-excitation gates;
             "stride" leaves plain those with stride > 1 and gates; "all" just gates. A gate has a component `se` in
-            its name, is in a `SqueezeExcitation`, or meets maps of one position though the images have more: there a
+            its name, is in a `SqueezeExcitation`, or meets maps of one position with larger ones behind it: there a
             shuffle would move channels only. Or a function of (qualified name, convolution) that says whether to
             replace.
         fast: Of the layers, see `SSConv2d`.
@@ -89,8 +89,7 @@ def convert_to_ssconv(
     if unreached := [own[0] for conv, own in names.items() if type(conv) is nn.Conv2d and conv not in sizes]:
         warnings.warn(f"not reached by a forward, so left plain: {', '.join(unreached)}", stacklevel=2)
     first = next(iter(sizes), None)  # of any kind: a stem of a subclass is the stem all the same
-    point = [(1, 1)] if tuple(input_size[1:]) != (1, 1) else None  # a map on which a shuffle would permute channels
-    gates = {conv for conv in sizes if sizes[conv] == point or any(_is_gate(model, name) for name in names[conv])}
+    gates = _gates(model, names, sizes)
     wanted = [conv for conv in sizes if all(choose(name, conv, conv is first, conv in gates) for name in names[conv])]
     options = {"alpha": alpha, "layout": layout, "fast": fast, "control": control}
     layers = {
@@ -141,6 +140,26 @@ def _is_gate(model: nn.Module, name: str) -> bool:
     """Tell a squeeze-and-excitation gate by a component `se`, or by the class that it belongs to."""
     parent = model.get_submodule(name.rpartition(".")[0])
     return "se" in name.split(".") or type(parent).__name__ == "SqueezeExcitation"
+
+
+def _gates(model: nn.Module, names: dict[nn.Conv2d, list[str]], sizes: Sizes) -> set[nn.Conv2d]:
+    """The gates, also by their maps: of one position, where a shuffle would permute channels, and larger ones behind.
+
+    The last maps of a network may be as small, and are no gates; but a gate there is named as those before it.
+    """
+
+    def kind(conv: nn.Conv2d) -> tuple[type, str]:
+        parent, _, child = names[conv][0].rpartition(".")
+        return type(model.get_submodule(parent)), child
+
+    found, larger = {conv for conv in sizes if any(_is_gate(model, name) for name in names[conv])}, False
+    single = [conv for conv in sizes if sizes[conv] == [(1, 1)]]
+    for conv in reversed(sizes):
+        if conv in single and larger:
+            found.add(conv)
+        larger = larger or (conv not in single and max(conv.stride) == 1)  # a stride: a stage's shortcut, beside it
+    kinds = {kind(conv) for conv in found}
+    return found | {conv for conv in single if kind(conv) in kinds}
 
 
 def _by_class(convs: list[nn.Conv2d], names: dict[nn.Conv2d, list[str]]) -> str:

@@ -140,7 +140,7 @@ def test_a_block_is_what_a_stage_repeats(name, first, last, count):
 
 
 def test_dense_layers_of_torchvision_and_an_attention_branch_are_blocks():
-    found = blocks(create_model("densenet121", num_classes=2, alpha=0.04, input_size=(3, 64, 64)))
+    found = blocks(create_model("densenet121", num_classes=2, alpha=0.04, input_size=(3, 32, 32)))
     assert next(iter(found)) == "features.denseblock1.denselayer1"
     assert len(found) == 58
     model = create_model("resnet14_abn", num_classes=30, alpha=0.04, input_size=(3, 32, 32))

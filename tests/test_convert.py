@@ -256,6 +256,29 @@ def test_the_summary_leaves_gates_out_by_their_class():
     assert (summary["convs"], summary["converted"], summary["active"]) == (2, 1, 1)
 
 
+class Residual(nn.Module):
+    """A block of a ResNet whose map may shrink to one position, with a gate at its end."""
+
+    def __init__(self, stride):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, stride, 1), nn.Conv2d(8, 8, 1)
+        self.gate, self.downsample = Excitation(), nn.Conv2d(8, 8, 1, stride)
+
+    def forward(self, x):
+        return self.gate(self.conv3(self.conv2(self.conv1(x)))) + self.downsample(x)
+
+
+def test_the_last_gate_is_one_and_the_last_maps_of_one_position_are_none():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Residual(2), Residual(2), Residual(1))
+    all_names = [f"{block}.conv{number}" for block in (1, 2, 3) for number in (1, 2, 3)]
+    down = ["1.conv2", "2.conv2", "2.downsample", "3.downsample"]
+    large = convert(copy.deepcopy(model), input_size=(3, 16, 16))
+    assert converted_names(large) == [name for name in all_names if name not in down]
+    small = convert(copy.deepcopy(model), input_size=(3, 4, 4))
+    assert small.get_submodule("3.conv1").spatial_size == (1, 1)
+    assert converted_names(small) == converted_names(large)
+
+
 def test_images_of_one_position_have_no_gates_by_their_map():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), Excitation())
     assert converted_names(convert(model, input_size=(3, 1, 1))) == ["1", "2.fc1", "2.fc2"]
