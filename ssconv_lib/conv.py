@@ -227,7 +227,7 @@ class SSConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Shuffle, then convolve (Eq. 1), by the fastest way that is safe for this input."""
-        if isinstance(input, Proxy):
+        if isinstance(input, Proxy):  # of torch.fx, which has no values
             return self._as_node(input)
         if self.fast and self._has_fast_path and input.is_floating_point():  # torch makes three of a complex one
             output = in_graph(self, input) if torch.compiler.is_compiling() else in_place(self, input)
