@@ -14,7 +14,7 @@ from .controlarms import Group, arm_text, groups
 from .models import create_model
 from .tables import by_seed
 
-_P = ("p, Holm", "p to conv", "p to conv, Holm", "p to ss", "p to ss, Holm")
+_P = ("p to conv", "p to conv, Holm", "p to ss", "p to ss, Holm")
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
