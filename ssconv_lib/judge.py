@@ -35,12 +35,15 @@ def difference_claims(frames: Sequence[pd.DataFrame], number: int = 2) -> list[d
             if network := tables.STANDS_FOR.get(row["model"]):
                 runs = frame[frame["model"] == row["model"]]
                 where = _where(f"Table {number}", row["model"], network, runs)
-                made[network].append(_of_difference(_lowers(network), where, row["sentence"] + _unpaired(runs)))
+                claim = _lowers(network, row["model"])
+                made[network].append(_of_difference(claim, where, row["sentence"] + _unpaired(runs)))
     return [row for network in made for row in made[network] or [_untested(_lowers(network), f"Table {number}")]]
 
 
-def _lowers(network: str) -> str:
-    return f"Shuffling lowers the error of {readable.model_text(network)}"
+def _lowers(network: str, model: str | None = None) -> str:
+    """The claim; a verdict on a relative must not pass for one on the paper's network where it stands alone."""
+    relative = "" if model in (None, network) else f" (seen in a relative, {readable.model_text(model)})"
+    return f"Shuffling lowers the error of {readable.model_text(network)}{relative}"
 
 
 def _untested(claim: str, where: str) -> dict[str, str]:

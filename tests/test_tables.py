@@ -183,12 +183,12 @@ def test_verdicts_of_table_2_say_what_stands_for_the_papers_network():
     row, *others = judge.difference_claims([frame])
     assert [other["verdict"] for other in others] == ["no runs yet"] * 2, "the paper's other networks are not left out"
     assert others[0]["claim"] == "Shuffling lowers the error of DenseNet-BC-100-12"
-    assert row["claim"] == "Shuffling lowers the error of WRN-16-4"
+    assert row["claim"] == "Shuffling lowers the error of WRN-16-4 (seen in a relative, WRN-10-2)"
     assert row["where"] == "Table 2; its relative WRN-10-2, 12 epochs (laptop)"
     assert row["verdict"] == tables.comparison(frame)["outcome"].iloc[0] == "reproduced"
     assert row["evidence"].startswith("Over 4 pairs of runs, conv minus ss is 0.30 points")
     own = judge.difference_claims([frame.assign(model="wrn16_4")])[0]
-    assert own["where"] == "Table 2; 12 epochs (laptop)"
+    assert (own["claim"], own["where"]) == ("Shuffling lowers the error of WRN-16-4", "Table 2; 12 epochs (laptop)")
     assert {row["verdict"] for row in judge.difference_claims([runs({0.0: [10.0]})])} == {"no runs yet"}
 
 
@@ -274,7 +274,7 @@ def test_table_3_names_the_images_beside_the_profile():
 def test_claims_of_table_3_say_what_stands_for_what():
     frame = imagenette([20.0, 21.0, 22.0, 21.5], [19.0, 20.1, 20.9, 20.5], model="resnet14")
     row = judge.difference_claims([frame], 3)[0]
-    assert row["claim"] == "Shuffling lowers the error of ResNet50"
+    assert row["claim"] == "Shuffling lowers the error of ResNet50 (seen in a relative, ResNet14)"
     assert row["where"] == "Table 3; its relative ResNet14, 12 epochs on Imagenette (laptop)"
     assert row["verdict"] == "reproduced"
 
