@@ -43,7 +43,6 @@ NARROWER_BY = {  # α, of the networks in which the channels that it would shuff
     "long_range_narrow0625": 0.0625,
     "long_range_narrow25": 0.25,
 }
-FEW = 4  # pairs; of 3, the sd's 95 % interval goes from half of it to six times as much
 _SETTING = ["profile", "data", "size", "distance", "base"]
 
 
@@ -72,11 +71,11 @@ class Group(NamedTuple):
         return stats.paired_difference(errors[0][shared], errors[1][shared], level) if len(shared) else None
 
     def detectable(self, measured: stats.Difference) -> float:
-        """The true difference that so many pairs see with 80 % power; of less than `FEW`, by the pooled sd.
+        """The true difference that so many pairs see with 80 % power; by the pooled sd, if they don't know their own.
 
-        By their own where there is no pooled one; nan where the pairs have no spread to judge by.
+        nan where neither is known.
         """
-        if measured.degenerate or measured.n >= FEW or self.pooled_sd != self.pooled_sd:
+        if measured.degenerate or measured.knows_spread or self.pooled_sd != self.pooled_sd:
             return measured.detectable()
         return stats.detectable(self.pooled_sd, measured.n, level=measured.level)
 

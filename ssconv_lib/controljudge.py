@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from . import readable, stats
-from .controlarms import FEW, Group, arm_text, groups
+from .controlarms import Group, arm_text, groups
 from .judge import verdict_row
 
 
@@ -202,7 +202,7 @@ def _by_error(group: Group) -> _Compare:
             why = f"n = {measured.n}: {measured.degenerate}" if measured else "no seed in common"
             return Comparison(False, measured.mean if measured else float("nan"), math.inf, f"no interval ({why})")
         number, ends = readable.number, readable.interval(measured.low, measured.high)
-        seen = number(float(group.detectable(measured))) + (" by the sd over all arms" if measured.n < FEW else "")
+        seen = number(float(group.detectable(measured))) + ("" if measured.knows_spread else " by the sd over all arms")
         text = f"{number(float(measured.mean))} points ({ends}, n = {measured.n} pairs, detectable {seen})"
         return Comparison(measured.low > 0, measured.mean, measured.high, text)
 

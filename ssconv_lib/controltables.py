@@ -105,7 +105,7 @@ def paired_arms(frame: pd.DataFrame, reference: str = "conv") -> pd.DataFrame:
     Returns:
         source, model, alpha, arm, n (pairs; of the reference runs), error with error_sd, difference (reference minus
         arm: positive if the arm has less error) with difference_sd, low and high, p, that after Holm's correction,
-        detectable (seen with 80 % power; below `controlarms.FEW` pairs by the sd pooled over all arms' differences to
+        detectable (seen with 80 % power; below four pairs by the sd pooled over all arms' differences to
         conv), verdict, and note (why there is no interval). The verdict goes by the corrected p at 5 %. A group without
         the reference is left out.
     """

@@ -115,8 +115,8 @@ class Difference:
         return not self.degenerate and self.df >= 3
 
     def detectable(self, power: float = 0.8) -> float:
-        """The smallest true difference that this design sees with that power; nan when degenerate."""
-        return float("nan") if self.degenerate else smallest_seen(self.se, self.df, power, self.level)
+        """The smallest true difference that this design sees with that power; nan unless it `knows_spread`."""
+        return smallest_seen(self.se, self.df, power, self.level) if self.knows_spread else float("nan")
 
 
 def summarise(values: Sequence[float], level: float = 0.95) -> Summary:

@@ -193,7 +193,8 @@ def pairs_needed(table: pd.DataFrame, number: int = 2) -> pd.DataFrame:
     rows = []
     for row in table[table["source"] != "paper"].to_dict("records"):
         sd, printed = row["difference_sd"], paper.difference(number, STANDS_FOR[row["model"]])
-        needed = stats.seeds_needed(sd, float(printed), paired=True) if row["n"] >= 4 and sd > 0 else None
+        knows = pd.notna(row["detectable"])
+        needed = stats.seeds_needed(sd, float(printed), paired=True) if knows else None
         rows.append(
             {
                 "source": row["source"],
@@ -255,6 +256,6 @@ def _numbers(measured: stats.Difference) -> dict[str, float]:
         "low": measured.low if known else float("nan"),
         "high": measured.high if known else float("nan"),
         "p": measured.p,
-        "detectable": measured.detectable() if measured.knows_spread else float("nan"),
+        "detectable": measured.detectable(),
         "note": measured.degenerate,
     }

@@ -172,9 +172,13 @@ def test_detectable_is_seen_with_the_stated_power(n, paired, power):
 @given(samples.filter(spread_out), st.floats(0.3, 0.95))
 def test_a_difference_knows_what_its_design_sees(values, power):
     paired = stats.paired_difference(values, [0] * len(values))
-    assert paired.detectable(power) == pytest.approx(stats.detectable(paired.sd, paired.n, power))
+    if paired.n < 4:
+        assert np.isnan(paired.detectable(power)), "the sd of two or three pairs may be anything"
+    else:
+        assert paired.detectable(power) == pytest.approx(stats.detectable(paired.sd, paired.n, power))
     arms = stats.unpaired_difference(values, [50 + value for value in values])  # equal sd: Welch is Student
-    assert arms.detectable(power) == pytest.approx(stats.detectable(arms.sd, arms.n, power, paired=False), rel=1e-6)
+    if arms.n > 2:  # of two and two, two degrees of freedom
+        assert arms.detectable(power) == pytest.approx(stats.detectable(arms.sd, arms.n, power, paired=False), rel=1e-6)
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 1000])
