@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from .speedtables import CASE
+from .study import SPEED_FIELDS
 
 
 def with_the_compiler(eager: pd.DataFrame, compiled: pd.DataFrame) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def with_the_compiler(eager: pd.DataFrame, compiled: pd.DataFrame) -> pd.DataFra
         A row for each such case and arm (listing, ss): source, network, memory_format, pixels, batch, arm, `eager_ms`
         and `compiled_ms` an image, from the median ratio, and with `_low` and `_high` from its quartiles.
     """
-    same = ["source", *(name for name in CASE if name != "compile")]
+    same = ["source", *(name for name in SPEED_FIELDS if name != "compile")]
     shown = ["source", "network", "memory_format", "pixels", "batch"]
     rows = []
     both = [frame.astype({"channels": float}) for frame in (eager, compiled)]  # of networks alone they are None
@@ -42,6 +42,6 @@ def measured_twice(frame: pd.DataFrame) -> tuple[int, int]:
         frame: From `study.speed_frame`.
     """
     listing = frame[frame["arm"] == "listing"]
-    groups = listing.groupby(["profile", *CASE, "device", "torch", "threads"], dropna=False)
+    groups = listing.groupby(["profile", *SPEED_FIELDS, "device", "torch", "threads"], dropna=False)
     twice = groups.agg(n=("hash", "nunique"), first=("ratio_low", "max"), third=("ratio_high", "min")).query("n > 1")
     return len(twice), int((twice["first"] <= twice["third"]).sum())

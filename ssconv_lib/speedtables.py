@@ -4,6 +4,7 @@ import pandas as pd
 
 from . import paper
 from .readable import alpha_text, model_text
+from .study import SPEED_FIELDS
 
 ARMS = {
     "conv": "plain convolution",
@@ -25,10 +26,9 @@ GROUPS = {  # of `profiling.KINDS`, for a picture
     "allocation, views, dispatch": ("allocation", "dispatch", "other"),
     "outside operators": ("outside",),
 }
-CASE = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
 _OF_ARM = ("", "_low", "_high", "_saved", "_peak")
 _COLUMNS = (
-    *("source", *CASE, "n", "conv_ms", "conv_saved_mb", "conv_peak_mb"),
+    *("source", *SPEED_FIELDS, "n", "conv_ms", "conv_saved_mb", "conv_peak_mb"),
     *(f"{arm}{what}" for arm in ("listing", "ss") for what in _OF_ARM),
 )
 
@@ -69,7 +69,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
     for _, record in frame.groupby(["profile", "hash"], sort=False):
         arms = record.set_index("arm")
         conv = arms.loc["conv"]
-        row = {"source": source(conv), **{name: conv[name] for name in CASE}, "n": conv["n"]}
+        row = {"source": source(conv), **{name: conv[name] for name in SPEED_FIELDS}, "n": conv["n"]}
         row |= {"conv_ms": conv["ms_per_image"], "conv_saved_mb": conv["saved_mb"], "conv_peak_mb": conv["peak_mb"]}
         for name in ("listing", "ss"):
             if name in arms.index:

@@ -104,10 +104,10 @@ def histories(profile: Profile, study: str, store: RecordStore | None = None) ->
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
-_SPEED_FIELDS = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
+SPEED_FIELDS = ("network", "channels", "mode", "precision", "memory_format", "compile", "alpha", "batch", "pixels")
 _MACHINE = (*MACHINE, "native")
 _SPEED_COLUMNS = (
-    *("profile", *_SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "seconds_each"),
+    *("profile", *SPEED_FIELDS, "arm", "n", "seconds", "seconds_low", "seconds_high", "seconds_each"),
     *("ms_per_image", "ratio", "ratio_low", "ratio_high", "saved_mb", "peak_mb", *_MACHINE, "hash", "date"),
 )
 
@@ -151,7 +151,7 @@ def _measured(store: RecordStore) -> Iterator[tuple[SpeedRun, SpeedRun, dict[str
 
 
 def _speed_rows(profile: Profile, run: SpeedRun, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    fields = {name: getattr(run, name) for name in (*_SPEED_FIELDS, *_MACHINE, "hash")}
+    fields = {name: getattr(run, name) for name in (*SPEED_FIELDS, *_MACHINE, "hash")}
     for name, arm in record["arms"].items():
         low, high = arm["quartiles"]
         ratio_low, ratio_high = arm["ratio_quartiles"]
