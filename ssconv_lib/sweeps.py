@@ -63,7 +63,6 @@ def _row(group: pd.DataFrame, plain: pd.Series | None) -> dict[str, float]:
         **interval,
         "p": float("nan"),
     }
-    row["p"] = float("nan")
     if plain is not None and len(plain.index.intersection(errors.index)):
         gain = stats.paired_difference(plain, errors)
         row |= {"pairs": gain.n, "gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "p": gain.p}

@@ -75,18 +75,17 @@ def verdict(
         )
     # round() takes 0.3 - 0.1 to 0.2
     paper_low, paper_high = (round(paper_difference + side * rounding, 12) for side in (-1, 1))
-    outcome, size = _judge(difference, paper_difference > 0, paper_low, paper_high, relative)
-    excluded = difference.high < paper_low or difference.low > paper_high
-    sentence = _sentence(difference, outcome, size, excluded, float(paper_difference), rounding, unit, name, digits)
+    below, above = difference.high < paper_low, difference.low > paper_high
+    outcome, size = _judge(difference, paper_difference > 0, below, above, relative)
+    sentence = _sentence(
+        difference, outcome, size, below or above, float(paper_difference), rounding, unit, name, digits
+    )
     return Verdict(outcome, sentence, size, paper_low, paper_high, difference.detectable())
 
 
-def _judge(
-    difference: Difference, positive: bool, paper_low: float, paper_high: float, relative: bool
-) -> tuple[str, str]:
+def _judge(difference: Difference, positive: bool, below: bool, above: bool, relative: bool) -> tuple[str, str]:
     if difference.degenerate:
         return "cannot tell", ""
-    below, above = difference.high < paper_low, difference.low > paper_high
     if (difference.low > 0) if positive else (difference.high < 0):
         size = "smaller" if (below if positive else above) else "larger" if below or above else ""
         return "reproduced", size
