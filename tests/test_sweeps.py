@@ -74,7 +74,8 @@ def test_a_sweep_takes_the_runs_that_table_2_has_of_its_alphas():
         0.06: [14.8, 15.1],
         0.5: [16.0],
     }
-    assert sweeps.with_pairs([sweep], []) and sweeps.with_pairs([runs({})], [table2])[0].empty
+    assert sweeps.with_pairs([sweep], [])[0].equals(sweep)
+    assert sweeps.with_pairs([runs({})], [table2])[0].empty
 
 
 VALIDATED = {0.0: [10.0, 10.2], 0.02: [9.6, 9.8], 0.04: [9.0, 9.2], 0.06: [9.5, 9.5]}
